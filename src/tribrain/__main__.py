@@ -1,0 +1,6 @@
+"""``python -m tribrain``."""
+
+from tribrain.cli import main
+
+if __name__ == "__main__":
+    main()

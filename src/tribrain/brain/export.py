@@ -1,0 +1,219 @@
+"""Responses to and from files that other tools open."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tribrain.brain.response import Response
+from tribrain.brain.spaces import HEMISPHERES
+from tribrain.errors import InputError
+from tribrain.files import bids_label, whole_folder
+
+_STRUCTURES = dict(zip(HEMISPHERES, ("CortexLeft", "CortexRight"), strict=True))
+
+
+def save_response(
+    response: Response,
+    directory: Path,
+    name: str,
+    *,
+    formats: Sequence[str] = ("gifti",),
+    overwrite: bool = False,
+    also: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a response: Zarr, region means, what made it, and the formats asked for.
+
+    Everything is written to a hidden folder first and moved in at once.
+
+    Parameters
+    ----------
+    response : Response
+    directory : Path
+        Made if it is not there.
+    name : str
+        First part of the files' names; letters, digits, ``_`` and ``-``.
+    formats : sequence of str
+        Any of `FORMATS`. A response that lies on no surface has no GIFTI file.
+    overwrite : bool
+        Write into a folder that holds the response to another stimulus.
+    also : mapping of str to str, optional
+        More text files by name (the report, the words).
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        An unknown format, or a folder that holds another stimulus.
+    """
+    check_target(directory, name, _source_checksum(response), overwrite=overwrite)
+    for kind in formats:
+        if kind not in FORMATS:
+            raise InputError(f"format {kind!r} is unknown; known: {', '.join(FORMATS)}")
+    with whole_folder(directory) as partial:
+        _write_zarr(response, partial / f"{name}_response.zarr")
+        for kind in formats:
+            FORMATS[kind](response, partial, name)
+        if response.space.is_surface:
+            regions = response.regions()
+            regions.to_csv(
+                partial / f"{name}_regions.tsv", sep="\t", float_format="%.6g", na_rep="n/a"
+            )
+        for file, content in (also or {}).items():
+            (partial / file).write_text(content, encoding="utf-8")
+        (partial / f"{name}_response.json").write_text(
+            json.dumps(_description(response), indent=2, ensure_ascii=False) + "\n", "utf-8"
+        )
+    return directory
+
+
+def check_target(directory: Path, name: str, checksum: str | None, *, overwrite: bool) -> None:
+    """Refuse a target that is a file, or a folder with the response to another stimulus."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; --out takes a folder")
+    if overwrite or not directory.is_dir():
+        return
+    for file in sorted(directory.glob("*_response.json")):
+        try:
+            held = json.loads(file.read_text("utf-8"))["stimulus"]["sha256"]
+        except (ValueError, KeyError, TypeError):
+            held = None
+        if file.name != f"{name}_response.json" or (checksum and held != checksum):
+            raise InputError(
+                f"{directory} holds the response to another stimulus ({file.name}); "
+                "choose another --out or add --overwrite"
+            )
+
+
+def load_response(directory: str | Path) -> Response:
+    """Load a response that `Response.save` wrote.
+
+    Parameters
+    ----------
+    directory : path
+        The folder, or the ``NAME_response.zarr`` in it.
+
+    Raises
+    ------
+    InputError
+        If there is no response, more than one, or a damaged one.
+    """
+    import xarray as xr
+
+    directory = Path(directory)
+    if directory.suffix == ".zarr":
+        stores = [directory] if directory.is_dir() else []
+    else:
+        stores = sorted(directory.glob("*_response.zarr"))
+    if len(stores) != 1:
+        found = ", ".join(store.name for store in stores) or "none"
+        raise InputError(f"{directory}: one *_response.zarr is expected; found: {found}")
+    description = stores[0].with_suffix(".json")
+    try:
+        with xr.open_zarr(stores[0], chunks=None) as dataset:
+            data = dataset["response"].load()
+        provenance = json.loads(description.read_text("utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{stores[0]} cannot be read as a response: {error}") from None
+    data.encoding = {}
+    data.attrs["modalities"] = list(data.attrs.get("modalities", []))
+    for key in ("response", "written"):
+        provenance.pop(key, None)
+    return Response(data, provenance)
+
+
+def _source_checksum(response: Response) -> str | None:
+    return response.provenance.get("stimulus", {}).get("sha256")
+
+
+def _description(response: Response) -> dict[str, Any]:
+    data = response.data
+    return {
+        "response": {
+            "rows": data.sizes["time"],
+            "outputs": data.sizes["vertex"],
+            "first_time_s": float(data["time"][0]),
+            "first_bold_time_s": float(data["bold_time"][0]),
+            "rows_without_stimulus": int((~data["stimulus"]).sum()),
+            **data.attrs,
+        },
+        **response.provenance,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write_zarr(response: Response, path: Path) -> None:
+    # About 4 MB a piece: a row at a time and a vertex over time are both quick to read.
+    rows, outputs = response.data.shape
+    per_chunk = max(1, min(rows, math.ceil(1_000_000 / outputs)))
+    encoding = {"response": {"chunks": (per_chunk, outputs)}}
+    dataset = response.data.copy(deep=False).to_dataset(name="response")
+    dataset.to_zarr(path, mode="w", encoding=encoding, consolidated=False, zarr_format=3)
+
+
+def _write_gifti(response: Response, folder: Path, name: str) -> None:
+    """One GIFTI time series a hemisphere, with BIDS-derivative names and sidecars."""
+    import nibabel as nib
+
+    space, attrs = response.space, response.data.attrs
+    if not space.is_surface:
+        return
+    for side in HEMISPHERES:
+        image = nib.gifti.GiftiImage(
+            meta=nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": _STRUCTURES[side]})
+        )
+        for row in np.ascontiguousarray(response.data.values[:, space.slice(side)]):
+            image.add_gifti_data_array(
+                nib.gifti.GiftiDataArray(
+                    row,
+                    intent="NIFTI_INTENT_TIME_SERIES",
+                    datatype="NIFTI_TYPE_FLOAT32",
+                    meta=nib.gifti.GiftiMetaData({"TimeStep": "1.0"}),
+                )
+            )
+        stem = (
+            f"sub-{bids_label(attrs['subject'])}_task-{bids_label(name)}"
+            f"_hemi-{side[0].upper()}_space-{space.name}_desc-predicted_bold"
+        )
+        nib.save(image, folder / f"{stem}.func.gii")
+        sidecar = {
+            "RepetitionTime": 1.0,
+            "TaskName": name,
+            "Description": (
+                f"Predicted BOLD response ({attrs['label']}). Row t holds the signal at "
+                f"{attrs['lag']:g} s after second t of the stimulus."
+            ),
+            "Units": attrs["unit"],
+            "Lag": attrs["lag"],
+            "SpatialReference": space.name,
+            "Model": attrs["model"],
+            "ModelRevision": attrs["revision"],
+        }
+        (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n", "utf-8")
+
+
+def _write_npz(response: Response, folder: Path, name: str) -> None:
+    data = response.data
+    np.savez_compressed(
+        folder / f"{name}_response.npz",
+        response=data.values,
+        time=data["time"].values,
+        bold_time=data["bold_time"].values,
+        stimulus=data["stimulus"].values,
+    )
+
+
+FORMATS: dict[str, Callable[[Response, Path, str], None]] = {
+    "gifti": _write_gifti,
+    "npz": _write_npz,
+}

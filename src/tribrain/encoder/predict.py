@@ -1,0 +1,224 @@
+"""A trained model: from a stimulus to a response."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tribrain.brain.response import Response
+from tribrain.encoder.checkpoints import ModelCard
+from tribrain.encoder.modalities import shared_modalities
+from tribrain.encoder.network import Encoder
+from tribrain.errors import InputError
+from tribrain.features.extract import Progress, event_spans, extract_features, find_backbones
+from tribrain.features.grid import covered_rows, n_rows, n_samples
+from tribrain.stimuli.stimulus import Stimulus
+
+WINDOWS_PER_BATCH = 8
+
+
+class TrainedModel:
+    """An encoder with the features it reads and the space it predicts.
+
+    Attributes
+    ----------
+    card : ModelCard
+    encoder : Encoder
+        ``encoder(features, subject=None)``, features as (batch, layers, dim, time).
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        encoder: Encoder,
+        *,
+        backbones: str | Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.card = card
+        self.encoder = encoder.to(device)
+        self.backbones = backbones
+        self.device = device
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the encoder reads."""
+        return tuple(self.encoder.projectors)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """People the model was trained on, whose responses it can predict by name."""
+        return tuple(self.card.subjects)
+
+    def extract(
+        self,
+        stimulus: Stimulus,
+        *,
+        modalities: Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Extract the features of a stimulus.
+
+        Parameters
+        ----------
+        stimulus : Stimulus
+        modalities : iterable of str, optional
+            Some of "text", "audio", "video"; by default all that model and stimulus share.
+        progress : callable, optional
+            Called with a modality, the pieces done and their total.
+
+        Returns
+        -------
+        dict of ndarray (layers, dim, time), float32
+            At 2 Hz (``card.recipe.frequency``) over whole windows, the last one padded.
+        """
+        wanted = shared_modalities(self.modalities, stimulus, modalities)
+        return extract_features(
+            stimulus,
+            self.card.recipe,
+            wanted,
+            window=self.card.window,
+            folders=find_backbones(self.card.recipe, wanted, self.backbones),
+            device=self.device,
+            progress=progress,
+        )
+
+    def predict(
+        self,
+        stimulus: Stimulus | None = None,
+        *,
+        features: Mapping[str, np.ndarray] | None = None,
+        duration: float | None = None,
+        subject: str | None = None,
+        modalities: Iterable[str] | None = None,
+        overlap: float = 0.0,
+        progress: Progress | None = None,
+    ) -> Response:
+        """Predict the response to a stimulus, or to features extracted before.
+
+        Parameters
+        ----------
+        stimulus : Stimulus, optional
+        features : mapping of str to ndarray (layers, dim, time), optional
+            As `extract` gives them; then `stimulus` serves for its length and name alone.
+        duration : float, optional
+            Seconds to predict where only `features` are given; by default all they cover.
+        subject : str, optional
+            One of `subjects`; by default a person never seen.
+        modalities : iterable of str, optional
+            As in `extract`.
+        overlap : float
+            Seconds that neighbouring windows share; rows that two predict are cross-faded.
+
+        Returns
+        -------
+        Response
+        """
+        row = self._row(subject)
+        window = self.card.window
+        if not 0 <= overlap < window:
+            raise InputError(f"overlap {overlap:g} s: 0 or more and under {window:g} s fits")
+        if round(overlap) != overlap:
+            raise InputError(f"overlap {overlap:g} s: whole seconds fit (one row a second)")
+        if features is None:
+            if stimulus is None:
+                raise InputError("predict needs a stimulus or features")
+            features = self.extract(stimulus, modalities=modalities, progress=progress)
+        elif modalities is not None:
+            features = {name: features[name] for name in modalities if name in features}
+        samples = {series.shape[-1] for series in features.values()}
+        if len(samples) != 1:
+            raise InputError(f"features must share one length; theirs are {sorted(samples)}")
+        if stimulus is not None:
+            duration = stimulus.duration
+        elif duration is None:
+            duration = samples.pop() / self.card.recipe.frequency
+        rows = n_rows(duration)
+        data = self._run_windows(features, rows, row, int(overlap))
+        events = []
+        if stimulus is not None:
+            events = [span for name in features for span in event_spans(stimulus, name)]
+        covered = covered_rows(events, rows) if stimulus is not None else np.ones(rows, bool)
+        return Response.from_rows(
+            data,
+            lag=self.card.lag,
+            stimulus=covered,
+            space=self.card.space,
+            attrs={
+                "model": self.card.name,
+                "revision": self.card.revision,
+                "licence": self.card.licence,
+                "label": f"predicted by {self.card.name}, trained on data",
+                "subject": subject or "unseen",
+                "modalities": [name for name in self.modalities if name in features],
+            },
+            provenance={
+                "model": self.describe(),
+                "settings": {"overlap_s": float(overlap), "device": self.device},
+            },
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is, as plain data."""
+        return dataclasses.asdict(self.card)
+
+    def _row(self, subject: str | None) -> int | None:
+        if subject is None:
+            return None
+        if subject not in self.card.subjects:
+            known = ", ".join(self.subjects) or "none: it predicts people never seen alone"
+            raise InputError(f"subject {subject!r} is unknown to {self.name}; known: {known}")
+        return self.card.subjects[subject]
+
+    def _run_windows(
+        self, features: Mapping[str, np.ndarray], rows: int, subject: int | None, overlap: int
+    ) -> np.ndarray:
+        """Predict window by window; (rows, outputs) float32."""
+        window, frequency = self.card.window, self.card.recipe.frequency
+        length = self.encoder.n_output_samples
+        if length != round(window):
+            raise InputError(
+                f"{self.name} gives {length} rows for a window of {window:g} s; "
+                "one row a second is expected"
+            )
+        size = n_samples(window, frequency)
+        hop = length - overlap
+        starts = [hop * number for number in range(1 + max(0, math.ceil((rows - length) / hop)))]
+        # Each window fades in and out over the overlap; dividing by the sum of the weights makes
+        # this a cross-fade where two windows meet and changes nothing where there is one.
+        row = np.arange(length)
+        fade = np.minimum(1, np.minimum(row + 1, length - row) / (overlap + 1))[:, None]
+        total = np.zeros((rows, self.encoder.n_outputs), np.float32)
+        weights = np.zeros((rows, 1), np.float32)
+        for first in range(0, len(starts), WINDOWS_PER_BATCH):
+            batch = starts[first : first + WINDOWS_PER_BATCH]
+            inputs = {
+                name: torch.stack(
+                    [_window(series, round(start * frequency), size) for start in batch]
+                ).to(self.device)
+                for name, series in features.items()
+            }
+            with torch.inference_mode():
+                outputs = self.encoder(inputs, subject).float().cpu().numpy()
+            for start, output in zip(batch, outputs, strict=True):
+                kept = min(length, rows - start)
+                total[start : start + kept] += output[:kept] * fade[:kept]
+                weights[start : start + kept] += fade[:kept]
+        return total / weights
+
+
+def _window(series: np.ndarray, first: int, size: int) -> torch.Tensor:
+    """Samples `first` to ``first + size`` of a series (layers, dim, time), zeros past its end."""
+    piece = series[..., first : first + size]
+    missing = size - piece.shape[-1]
+    return torch.from_numpy(np.pad(piece, ((0, 0), (0, 0), (0, missing)))).float()

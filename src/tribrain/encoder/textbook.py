@@ -1,0 +1,185 @@
+"""The textbook model: hand-set maps from simple features to regions, not trained on data.
+
+What drives each region, how strongly and where it lies stand in one table with a source for each
+row (``tribrain/brain/textbook.tsv``). A region's activity is the weighted sum of its features; it
+is spread over the surface by the region's width, then delayed and blurred by the canonical
+haemodynamic response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tribrain.brain.haemodynamics import convolve
+from tribrain.brain.regions import region_maps, textbook_table
+from tribrain.brain.response import Response
+from tribrain.encoder.modalities import shared_modalities
+from tribrain.errors import InputError
+from tribrain.features.extract import Progress, event_spans
+from tribrain.features.grid import covered_rows, n_rows
+from tribrain.features.lexical import LEXICAL_FEATURES, lexical_series
+from tribrain.features.sound import SOUND_FEATURES, sound_features
+from tribrain.features.visual import VISUAL_FEATURES, visual_series
+from tribrain.stimuli.stimulus import MODALITIES, Stimulus
+
+FEATURES = {"text": LEXICAL_FEATURES, "audio": SOUND_FEATURES, "video": VISUAL_FEATURES}
+FREQUENCY = 2.0
+LAG = 5.0
+SPACE = "fsaverage5"
+LABEL = "textbook model, not trained on data"
+
+
+@cache
+def feature_maps() -> Mapping[str, np.ndarray]:
+    """How strongly each feature drives each vertex of fsaverage5: (20484,) for each feature.
+
+    Where regions that share a feature overlap, the stronger drive counts: two areas side by side
+    do not make the border between them respond twice.
+    """
+    maps = region_maps(SPACE)
+    result = {
+        name: np.zeros(len(next(iter(maps.values())))) for n in FEATURES.values() for name in n
+    }
+    table = textbook_table()
+    columns = (table["region"], table["hemisphere"], table["feature"], table["weight"])
+    for region, letter, feature, weight in zip(*columns, strict=True):
+        drive = float(weight) * maps[f"{region}_{letter}"]
+        result[feature] = np.where(np.abs(drive) > np.abs(result[feature]), drive, result[feature])
+    return result
+
+
+class TextbookModel:
+    """The built-in model that needs no download (`tribrain.load_model("textbook")`)."""
+
+    name = "textbook"
+    revision = "1"
+    modalities = MODALITIES
+    subjects: tuple[str, ...] = ()
+
+    def extract(
+        self,
+        stimulus: Stimulus,
+        *,
+        modalities: Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Extract the simple features of a stimulus.
+
+        Returns
+        -------
+        dict of ndarray (1, features, time), float32
+            At 2 Hz, two samples a row of the response; names in `FEATURES`. 1 is about what an
+            ordinary film or running speech reaches.
+        """
+        n = round(n_rows(stimulus.duration) * FREQUENCY)
+        result = {}
+        for modality in shared_modalities(self.modalities, stimulus, modalities):
+
+            def step(done: int, total: int, modality: str = modality) -> None:
+                if progress is not None:
+                    progress(modality, done, total)
+
+            if modality == "text":
+                series = lexical_series(stimulus.words, n, FREQUENCY, stimulus.language)
+                step(len(stimulus.words), len(stimulus.words))
+            elif modality == "audio":
+                assert stimulus.audio is not None
+                series = sound_features(stimulus.audio, n, FREQUENCY, step)
+                series = _later(series, stimulus.audio.start)
+            else:
+                assert stimulus.video is not None
+                series = visual_series(stimulus.video, n, FREQUENCY, step)
+                series = _later(series, stimulus.video.start)
+            result[modality] = series[None]
+        return result
+
+    def predict(
+        self,
+        stimulus: Stimulus | None = None,
+        *,
+        features: Mapping[str, np.ndarray] | None = None,
+        duration: float | None = None,
+        subject: str | None = None,
+        modalities: Iterable[str] | None = None,
+        overlap: float = 0.0,
+        progress: Progress | None = None,
+    ) -> Response:
+        """Predict the response; parameters as in `tribrain.encoder.predict.TrainedModel.predict`.
+
+        The model has no windows, so `overlap` changes nothing; it knows no people, so `subject`
+        must be None.
+        """
+        if subject is not None:
+            raise InputError(f"subject {subject!r}: the textbook model knows no people")
+        if features is None:
+            if stimulus is None:
+                raise InputError("predict needs a stimulus or features")
+            features = self.extract(stimulus, modalities=modalities, progress=progress)
+        elif modalities is not None:
+            features = {name: features[name] for name in modalities if name in features}
+        if stimulus is not None:
+            duration = stimulus.duration
+        elif duration is None:
+            duration = next(iter(features.values())).shape[-1] / FREQUENCY
+        rows = n_rows(duration)
+        events = []
+        if stimulus is not None:
+            events = [span for name in features for span in event_spans(stimulus, name)]
+        return Response.from_rows(
+            _bold(features, rows),
+            lag=LAG,
+            stimulus=covered_rows(events, rows) if stimulus is not None else np.ones(rows, bool),
+            space=SPACE,
+            attrs={
+                "model": self.name,
+                "revision": self.revision,
+                "licence": "Apache-2.0",
+                "label": LABEL,
+                "subject": "unseen",
+                "modalities": [name for name in self.modalities if name in features],
+            },
+            provenance={"model": self.describe(), "settings": {}},
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is, as plain data."""
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "label": LABEL,
+            "licence": "Apache-2.0",
+            "lag": LAG,
+            "space": SPACE,
+            "features": {name: list(features) for name, features in FEATURES.items()},
+            "table_rows": len(textbook_table()),
+        }
+
+
+def _later(series: np.ndarray, start: float) -> np.ndarray:
+    """Shift a series to where its medium starts on the stimulus clock."""
+    shift = round(start * FREQUENCY)
+    return np.pad(series, ((0, 0), (shift, 0)))[:, : series.shape[1]]
+
+
+def _bold(features: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+    """BOLD at t + lag for t = 0, 1, ...: (rows, vertices) float32."""
+    per_row, delay = round(FREQUENCY), round(LAG * FREQUENCY)
+    maps = feature_maps()
+    result = np.zeros((rows, len(next(iter(maps.values())))), np.float32)
+    for modality, series in features.items():
+        names = FEATURES.get(modality)
+        if names is None or series.shape[:2] != (1, len(names)):
+            known = {name: (1, len(each)) for name, each in FEATURES.items()}
+            raise InputError(
+                f"features of {modality} have (layers, features) {series.shape[:2]}; "
+                f"the textbook model reads {known}"
+            )
+        bold = convolve(series[0], FREQUENCY, rows * per_row + delay)
+        sampled = bold[:, delay::per_row][:, :rows]  # (features, rows)
+        weights = np.stack([maps[name] for name in names])
+        result += (sampled.T @ weights).astype(np.float32)
+    return result

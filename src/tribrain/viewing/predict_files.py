@@ -1,0 +1,111 @@
+"""The main job, from a stimulus file to a folder of results."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tribrain
+from tribrain.brain.export import FORMATS, check_target, save_response
+from tribrain.brain.response import Response
+from tribrain.encoder.models import load_model
+from tribrain.errors import InputError
+from tribrain.features.extract import Progress
+from tribrain.files import sha256
+from tribrain.stimuli.stimulus import Stimulus
+from tribrain.stimuli.words import Word
+from tribrain.viewing.report import report_page
+
+_PACKAGES = ("numpy", "torch", "transformers", "av", "julius", "nilearn", "xarray", "zarr")
+
+
+def predict_to_folder(
+    path: Path,
+    *,
+    model: str = "textbook",
+    out: Path | None = None,
+    transcript: Path | None = None,
+    text: Path | None = None,
+    modalities: Sequence[str] | None = None,
+    subject: str | None = None,
+    overlap: float = 0.0,
+    backbones: Path | None = None,
+    device: str = "auto",
+    duration: float = 20.0,
+    language: str = "en",
+    formats: Sequence[str] = ("gifti",),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Predict the response to a file and write everything about it.
+
+    The arguments are those of ``tribrain predict``. Nothing is written until all is computed.
+
+    Returns
+    -------
+    Path
+        The folder, by default ``NAME_tribrain`` in the working directory.
+    """
+    for kind in formats:
+        if kind not in FORMATS:
+            raise InputError(f"format {kind!r} is unknown; known: {', '.join(FORMATS)}")
+    stimulus = Stimulus.open(
+        path, transcript=transcript, text=text, duration=duration, language=language
+    )
+    out = Path(f"{stimulus.name}_tribrain") if out is None else out
+    checksum = sha256(path)
+    check_target(out, stimulus.name, checksum, overwrite=overwrite)
+    loaded = load_model(model, backbones=backbones, device=device)
+    response = loaded.predict(
+        stimulus, subject=subject, modalities=modalities, overlap=overlap, progress=progress
+    )
+    source = {
+        "file": path.name,
+        "sha256": checksum,
+        "duration_s": stimulus.duration,
+        "modalities": list(stimulus.modalities),
+        "words": len(stimulus.words),
+        "language": stimulus.language,
+        "notes": _notes(stimulus, response),
+        "transcript": _file_facts(transcript),
+        "text": _file_facts(text),
+    }
+    provenance = {"stimulus": source, **response.provenance, "versions": versions()}
+    response = dataclasses.replace(response, provenance=provenance)
+    also = {f"{stimulus.name}_report.html": report_page(response, stimulus, title=stimulus.name)}
+    if stimulus.words:
+        also[f"{stimulus.name}_words.tsv"] = words_table(stimulus.words)
+    return save_response(
+        response, out, stimulus.name, formats=formats, overwrite=overwrite, also=also
+    )
+
+
+def words_table(words: Sequence[Word]) -> str:
+    """Words as a .tsv that `--transcript` reads: onset, duration, text."""
+    rows = (f"{word.start:.3f}\t{word.duration:.3f}\t{word.text}" for word in words)
+    return "\n".join(["onset\tduration\ttext", *rows]) + "\n"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the program, of Python and of the packages that the numbers depend on."""
+    found = {"tribrain": tribrain.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _notes(stimulus: Stimulus, response: Response) -> list[str]:
+    used = response.data.attrs["modalities"]
+    unused = [name for name in stimulus.modalities if name not in used]
+    return [*stimulus.notes, *(f"{name} was not used" for name in unused)]
+
+
+def _file_facts(path: Path | None) -> dict[str, Any] | None:
+    return None if path is None else {"file": path.name, "sha256": sha256(path)}

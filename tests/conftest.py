@@ -1,0 +1,66 @@
+"""Fixtures: small models and films that the tests make, and the shared golden files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import makers
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("TRIBRAIN_SHARED", ROOT.parent / "shared"))
+_skipped_golden: list[str] = []
+
+
+def shared(part: str) -> Path:
+    """A path in the shared folder; skips the test, with the reason, where it is not there."""
+    path = SHARED / part
+    if not path.exists():
+        pytest.skip(f"{path} is not on this machine")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return shared("golden")
+
+
+@pytest.fixture(scope="session")
+def stimuli() -> Path:
+    return shared("data/stimuli")
+
+
+@pytest.fixture(scope="session")
+def atlases() -> Path:
+    return shared("data/atlases")
+
+
+@pytest.fixture(scope="session")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with random tiny-llama, tiny-w2v-bert and tiny-vjepa2 in Hugging Face format."""
+    return makers.make_backbones(tmp_path_factory.mktemp("backbones"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a random encoder in the published format that reads `backbones`."""
+    return makers.make_published_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = (yield).get_result()
+    if report.skipped and item.get_closest_marker("golden"):
+        _skipped_golden.append(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where the golden files are there, a golden test that was skipped is a failure."""
+    if _skipped_golden and (SHARED / "golden").is_dir():
+        print("\ngolden tests were skipped although the files are there:", *_skipped_golden)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
