@@ -12,6 +12,11 @@ import numpy as np
 import torch
 import yaml
 
+# The last six are cut into several tokens by the tokenizer of the tiny language model.
+VOCABULARY = (
+    "the sea and boat that old man pulled across wet sand in morning where does it end she asked "
+    "why light grandfather harbour-side $40 don't 3.5 naïve colour smile"
+).split()
 FEATURE_DIMS = {"text": (2, 24), "audio": (2, 16), "video": (2, 12)}
 N_OUTPUTS = 1284
 
@@ -37,8 +42,7 @@ def make_backbones(folder: Path, seed: int = 0) -> Path:
     trainer = trainers.BpeTrainer(
         vocab_size=500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    sample = "the sea and the boat that the old man pulled across the wet sand in the morning "
-    tokenizer.train_from_iterator([sample * 4, "where does it end, she asked, and why"], trainer)
+    tokenizer.train_from_iterator([" ".join(VOCABULARY[:-6]) + ", morning."] * 4, trainer)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder / "tiny-llama")
     LlamaModel(
         LlamaConfig(

@@ -126,15 +126,12 @@ def main() -> None:
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", InputWarning)
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer gives the codes of Exit and of Ctrl-C back
     except InputError as error:
         typer.echo(f"tribrain: {error}", err=True)
         sys.exit(2)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("tribrain: stopped", err=True)
-        sys.exit(130)
+        code = 130
     except Exception as error:
         show = getattr(error, "show", None)  # wrong options and arguments, from the parser
         if show is None:
@@ -142,3 +139,6 @@ def main() -> None:
             sys.exit(1)
         show()
         sys.exit(2)
+    if code == 130:
+        typer.echo("tribrain: stopped", err=True)
+    sys.exit(code or 0)

@@ -120,12 +120,15 @@ def load_response(directory: str | Path) -> Response:
         raise InputError(f"{directory}: one *_response.zarr is expected; found: {found}")
     description = stores[0].with_suffix(".json")
     try:
-        with xr.open_zarr(stores[0], chunks=None) as dataset:
+        with xr.open_zarr(stores[0], chunks=None, consolidated=False) as dataset:
             data = dataset["response"].load()
         provenance = json.loads(description.read_text("utf-8"))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{stores[0]} cannot be read as a response: {error}") from None
     data.encoding = {}
+    if "hemisphere" in data.coords:
+        sides = np.array(HEMISPHERES)[data["hemisphere"].values]
+        data = data.assign_coords(hemisphere=("vertex", sides))
     data.attrs["modalities"] = list(data.attrs.get("modalities", []))
     for key in ("response", "written"):
         provenance.pop(key, None)
@@ -157,7 +160,12 @@ def _write_zarr(response: Response, path: Path) -> None:
     rows, outputs = response.data.shape
     per_chunk = max(1, min(rows, math.ceil(1_000_000 / outputs)))
     encoding = {"response": {"chunks": (per_chunk, outputs)}}
-    dataset = response.data.copy(deep=False).to_dataset(name="response")
+    data = response.data.copy(deep=False)
+    if "hemisphere" in data.coords:  # Zarr has no settled form for text yet: a CF flag instead
+        numbers = np.searchsorted(HEMISPHERES, data["hemisphere"].values).astype(np.uint8)
+        meaning = {"flag_values": [0, 1], "flag_meanings": " ".join(HEMISPHERES)}
+        data = data.assign_coords(hemisphere=("vertex", numbers, meaning))
+    dataset = data.to_dataset(name="response")
     dataset.to_zarr(path, mode="w", encoding=encoding, consolidated=False, zarr_format=3)
 
 

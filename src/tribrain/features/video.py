@@ -89,7 +89,7 @@ def clip_vectors(
     *,
     frequency: float,
     seconds: float,
-    clips_per_batch: int = 1,
+    clips_per_batch: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Series of each chunk of a film: the mean over a clip's tokens, a clip a sample.
@@ -104,6 +104,8 @@ def clip_vectors(
         Samples a second.
     seconds : float
         Length of film that a clip shows.
+    clips_per_batch : int, optional
+        Clips that run together; by default as many as make a batch of small ones worthwhile.
 
     Yields
     ------
@@ -117,7 +119,7 @@ def clip_vectors(
     clips = [tuple(clip) for plan in plans for clip in plan.tolist()]
     if not clips:
         return
-    batches = _batches(clips, clips_per_batch)
+    batches = _batches(clips, clips_per_batch or _clips_per_batch(backbone))
     vectors: dict[tuple[int, ...], np.ndarray] = {}
     finished, last_use = 0, {clip: number for number, clip in enumerate(clips)}
     store = _prepared_frames(track, preparation, batches)
@@ -137,6 +139,15 @@ def clip_vectors(
             yield np.stack(series, axis=-1)
         else:  # a chunk shorter than half a sample
             yield np.zeros((len(backbone.groups), backbone.model.config.hidden_size, 0), np.float32)
+
+
+def _clips_per_batch(backbone: Backbone) -> int:
+    """One clip of a large model (8,192 tokens of 1,024 numbers), up to eight of a small one."""
+    config = backbone.model.config
+    tokens = (config.frames_per_clip // config.tubelet_size) * (
+        config.crop_size // config.patch_size
+    ) ** 2
+    return int(np.clip(2**23 // (tokens * config.hidden_size), 1, 8))
 
 
 def _batches(clips: list[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:

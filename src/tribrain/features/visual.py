@@ -19,11 +19,14 @@ VISUAL_FEATURES = ("contrast_left", "contrast_right", "motion_left", "motion_rig
 FRAME_RATE = 12
 WIDTH = 64
 
-# What ordinary films reach on average: root-mean-square contrast of half a picture, motion
-# energy (same unit), and colourfulness.
+# What ordinary films reach: root-mean-square contrast of half a picture, root of the motion energy
+# (same unit), and colourfulness.
 _TYPICAL_CONTRAST = 0.2
-_TYPICAL_MOTION = 0.02
+_TYPICAL_MOTION = 0.003
 _TYPICAL_COLOUR = 0.15
+
+# hMT+ answers to little contrast nearly as to much (Tootell et al. 1995, J Neurosci 15:3215-3230).
+_MOTION_EXPONENT = 0.5
 
 _BLOCK = 480  # frames worked on at once
 _REACH = 4  # frames that the motion filters see to each side
@@ -164,8 +167,8 @@ def _temporal_filters() -> Tensor:
 def _motion(frames: Tensor) -> Tensor:
     """Motion energy (Adelson & Bergen 1985, J Opt Soc Am A 2:284-299) in each half.
 
-    The square root of the mean energy over positions, directions and two spatial scales, so that
-    it grows with contrast as contrast does.
+    The square root of the mean energy over positions, directions and two spatial scales grows
+    with contrast as contrast does; it is then compressed.
     """
     luma = _luma(frames)  # (time, h, w)
     temporal = _temporal_filters()
@@ -185,4 +188,4 @@ def _motion(frames: Tensor) -> Tensor:
             for side, half in enumerate(_halves(energy)):
                 energies[side].append(half.flatten(1).mean(1))
     means = [torch.stack(side).mean(0).clamp_min(0).sqrt() for side in energies]
-    return torch.stack(means, dim=1) / _TYPICAL_MOTION
+    return (torch.stack(means, dim=1) / _TYPICAL_MOTION) ** _MOTION_EXPONENT

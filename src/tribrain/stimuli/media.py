@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 
 from tribrain.errors import InputError
 from tribrain.files import require_file
@@ -184,7 +185,7 @@ def _read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
-            return np.asarray(upright.resize(size, Image.Resampling.BOX) if size else upright)
+            return np.array(upright.resize(size, Image.Resampling.BOX) if size else upright)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InputError(
             f"{path} cannot be read as a picture ({type(error).__name__}); "
@@ -221,6 +222,7 @@ def iter_frames(
         picture = _read_picture(track.path, size)
         yield from ((number, picture) for number in wanted)
         return
+    to_rgb = _ToRgb(size)
     position, number, first, last = 0, -1, None, None
     with _open(track.path) as container:
         for frame in _decoded(container, container.streams[track.stream]):
@@ -234,16 +236,16 @@ def iter_frames(
                 number = max(number, 0)
             # Numbers that a damaged packet swallowed show what was on the screen before.
             while position < len(wanted) and wanted[position] < number:
-                yield wanted[position], _to_rgb(last or frame, size)
+                yield wanted[position], to_rgb(last or frame)
                 position += 1
             if position < len(wanted) and wanted[position] == number:
-                yield number, _to_rgb(frame, size)
+                yield number, to_rgb(frame)
                 position += 1
             last = frame
     if last is None:
         raise InputError(f"no frame of {track.path} can be decoded")
     for number in wanted[position:]:
-        yield number, _to_rgb(last, size)
+        yield number, to_rgb(last)
 
 
 def _decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator:
@@ -262,14 +264,21 @@ def _decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator:
             continue
 
 
-def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
-    if size is None:
-        array = frame.to_ndarray(format="rgb24")
-    else:
-        scaled = frame.reformat(*size, format="rgb24", interpolation="AREA")
-        array = scaled.to_ndarray()
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
+class _ToRgb:
+    """Decoded frames to arrays; one converter serves all, as making it is slow."""
+
+    def __init__(self, size: tuple[int, int] | None) -> None:
+        self.converter = VideoReformatter()
+        self.width: int | None = size[0] if size else None
+        self.height: int | None = size[1] if size else None
+        self.interpolation = "AREA" if size else None
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        array = self.converter.reformat(
+            frame, self.width, self.height, "rgb24", interpolation=self.interpolation
+        ).to_ndarray()
+        turns = round(frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 
 
 def iter_audio(track: AudioTrack, spans: Iterable[tuple[float, float]]) -> Iterator[np.ndarray]:

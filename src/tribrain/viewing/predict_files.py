@@ -12,7 +12,7 @@ from typing import Any
 import tribrain
 from tribrain.brain.export import FORMATS, check_target, save_response
 from tribrain.brain.response import Response
-from tribrain.encoder.models import load_model
+from tribrain.encoder.models import load_model, pick_device
 from tribrain.errors import InputError
 from tribrain.features.extract import Progress
 from tribrain.files import sha256
@@ -53,6 +53,7 @@ def predict_to_folder(
     for kind in formats:
         if kind not in FORMATS:
             raise InputError(f"format {kind!r} is unknown; known: {', '.join(FORMATS)}")
+    device = pick_device(device)
     stimulus = Stimulus.open(
         path, transcript=transcript, text=text, duration=duration, language=language
     )

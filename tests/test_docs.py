@@ -1,0 +1,67 @@
+"""Every command and every piece of Python in the README and the guides runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from tribrain import cli
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text("utf-8"), re.S | re.M)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, checkpoint, backbones):
+    """A folder as the guides assume it: the examples, and a model at path/to."""
+    (tmp_path / "examples").mkdir()
+    for file in (ROOT / "examples").iterdir():
+        (tmp_path / "examples" / file.name).symlink_to(file)
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "checkpoint").symlink_to(checkpoint)
+    (tmp_path / "path" / "to" / "backbones").symlink_to(backbones)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore::tribrain.errors.InputWarning")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_shows_runs(page, workplace, monkeypatch):
+    shown = 0
+    for block in blocks(page, "bash"):
+        for command in block.splitlines():
+            program, *arguments = shlex.split(command, comments=True)
+            if program == "make":  # run by hand and by CI
+                continue
+            assert program == "tribrain"
+            monkeypatch.setattr(sys, "argv", [program, *arguments])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            assert stop.value.code == 0, command
+            shown += 1
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), {})
+        shown += 1
+    assert shown
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_names_the_make_targets():
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks(ROOT / "README.md", "bash")), re.M)
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert targets == ["demo", "test"]
+    assert all(f"\n{target}: setup" in makefile for target in targets)
