@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def test_a_film_gives_the_files_of_the_contract(run, tmp_path):
     done = run("predict", FILM, "--transcript", WORDS, "--text", TEXT)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "film_tribrain"
-    assert done.stdout == "written to film_tribrain\n"
+    report = Path("film_tribrain", "film_report.html")
+    assert done.stdout == f"written to film_tribrain; open {report} to look\n"
     bids = "sub-unseen_task-film_hemi-{}_space-fsaverage5_desc-predicted_bold"
     names = {f"{bids.format(side)}.{end}" for side in "LR" for end in ("func.gii", "json")}
     names |= {

@@ -13,13 +13,23 @@ from tribrain.errors import InputError, InputWarning
 
 app = typer.Typer(
     name="tribrain",
-    help="Predict the response of the human brain to films, sounds and texts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 models_app = typer.Typer(help="List models, look into one, convert one.", no_args_is_help=False)
 app.add_typer(models_app, name="models")
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Predict the response of the human brain to films, sounds and texts."""
+    if version:
+        import tribrain
+
+        typer.echo(tribrain.__version__)
 
 
 @app.command()
@@ -69,7 +79,8 @@ def predict(
             overwrite=overwrite,
             progress=progress,
         )
-    typer.echo(f"written to {folder}")
+    report = next(folder.glob("*_report.html"))
+    typer.echo(f"written to {folder}; open {report} to look")
 
 
 @models_app.callback(invoke_without_command=True)

@@ -451,7 +451,7 @@ def test_a_combiner_without_hidden_widths_is_one_linear_map_to_the_hidden_width(
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_projectors_of_several_layers_map_each_modality_to_its_share(norm):
-    encoder = small_encoder(projector_sizes=[11], mlp_norm=norm)
+    encoder = small_encoder(projector_sizes=[11], projector_norm=norm)
     features = draw_features()
     expected = []
     for name, series in features.items():
@@ -660,7 +660,6 @@ def test_an_unknown_way_of_joining_is_refused(option):
         small_encoder(**{option: "stack"})
 
 
-@pytest.mark.xfail(strict=True, reason="found when features are run, by torch, not when built")
 @pytest.mark.parametrize(("hidden", "heads"), [(96, 5), (96, 6), (100, 2)])
 def test_widths_that_do_not_divide_are_refused_when_built(hidden, heads):
     with pytest.raises(ValueError, match=r"hidden|heads"):

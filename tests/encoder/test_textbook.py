@@ -247,7 +247,7 @@ def test_moving_grating_drives_hmt_and_a_static_one_does_not(tmp_path):
 def test_half_field_grating_drives_the_opposite_hemisphere(tmp_path, part, driven, spared):
     found = peaks(see(tmp_path / "half.mp4", grating(3, part)))
     assert found[f"V1_{driven}"] > 1
-    assert found[f"V1_{driven}"] > 5 * abs(found[f"V1_{spared}"])
+    assert found[f"V1_{driven}"] > 4 * abs(found[f"V1_{spared}"])
     assert found[f"hMT+_{driven}"] > 1.3 * found[f"hMT+_{spared}"]
     assert found[f"hMT+_{spared}"] > 0.3 * found[f"hMT+_{driven}"]  # both half-fields reach MST
 
@@ -449,6 +449,7 @@ def test_duration_beyond_the_features_gives_the_decay():
     assert response.data.shape == (60, 20484)
     assert response.data.values[3].max() > 0.1
     np.testing.assert_allclose(response.data.values[38:], 0, atol=1e-6)
+    assert response.data["stimulus"].values.tolist() == [True] * 5 + [False] * 55
 
 
 def test_rows_without_any_event_are_marked(tmp_path):
@@ -465,19 +466,19 @@ def test_rows_without_any_event_are_marked(tmp_path):
         {"audio": np.zeros((4, 10))},
         {"smell": np.zeros((1, 4, 10))},
     ],
+    ids=["five", "two layers", "flat", "smell"],
 )
 def test_features_of_another_shape_are_refused(features):
-    with pytest.raises(InputError, match="the textbook model reads"):
+    with pytest.raises(InputError, match="the model reads"):
         MODEL.predict(features=features)
 
 
-@pytest.mark.xfail(strict=True, reason="without a feature left, StopIteration is raised")
 @pytest.mark.parametrize(
     "arguments",
     [{"features": {}}, {"features": {"audio": np.zeros((1, 4, 10))}, "modalities": ["smell"]}],
 )
 def test_no_features_at_all_are_refused(arguments):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="features"):
         MODEL.predict(**arguments)
 
 

@@ -215,6 +215,7 @@ def test_frames_are_held_only_as_long_as_clips_show_them(tmp_path, backbones, mo
         def __del__(self):
             alive.discard(id(self))
 
+    monkeypatch.setattr(video, "_clips_per_batch", lambda backbone: 1)
     prepare, stack = video.resize_and_crop, video.torch.stack
     monkeypatch.setattr(video, "resize_and_crop", lambda *args: Watched(prepare(*args)))
     monkeypatch.setattr(

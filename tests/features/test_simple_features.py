@@ -95,7 +95,8 @@ def motion_energy(luma: np.ndarray) -> np.ndarray:
                         answer = answer + unit * turn * one
                 energies.append(np.abs(answer) ** 2)
     halves = [np.mean([e[:, :, part].mean((1, 2)) for e in energies], axis=0) for part in HALVES]
-    return np.sqrt(np.stack(halves, axis=1)) / visual._TYPICAL_MOTION
+    root = np.sqrt(np.stack(halves, axis=1))
+    return (root / visual._TYPICAL_MOTION) ** visual._MOTION_EXPONENT
 
 
 HALVES = (slice(0, 16), slice(16, 32))
@@ -175,13 +176,14 @@ def test_direction_of_drift_does_not_matter(tmp_path, angle):
 
 def test_motion_energy_is_largest_at_the_tuned_speed(tmp_path):
     found = [film(tmp_path / "f.mp4", grating(hz))["motion_left"].mean() for hz in (0.5, 3, 6)]
-    assert found[1] > 5 * max(found[0], found[2])
+    assert found[1] > 3 * max(found[0], found[2])
 
 
-def test_motion_energy_grows_in_proportion_to_contrast():
+def test_motion_energy_grows_by_the_same_factor_with_every_doubling_of_contrast():
     frames = torch.from_numpy(grating(3)).permute(0, 3, 1, 2).float() / 255
-    whole, half = visual._motion(frames), visual._motion(frames / 2)
-    torch.testing.assert_close(half, whole / 2, rtol=1e-3, atol=1e-4)
+    found = [visual._motion(frames * scale)[4:-4].mean().item() for scale in (0.25, 0.5, 1)]
+    assert found[1] / found[0] == pytest.approx(found[2] / found[1], rel=1e-3)
+    assert 1.2 < found[1] / found[0] <= 2.01
 
 
 def test_motion_energy_is_that_of_complex_filters_in_double_precision():
@@ -199,7 +201,15 @@ def test_grating_in_one_half_drives_that_half(tmp_path, side):
     found = film(tmp_path / "half.mp4", frames)
     other = {"left": "right", "right": "left"}[side]
     assert found[f"contrast_{side}"].min() > 1 > 20 * found[f"contrast_{other}"].max()
-    assert found[f"motion_{side}"].min() > 4 * found[f"motion_{other}"].max()
+    assert found[f"motion_{side}"].min() > 2 * found[f"motion_{other}"].max()
+
+
+@pytest.mark.xfail(strict=True, reason="the wide filters beside the midline see the other half")
+def test_grating_in_one_half_is_hardly_seen_to_move_in_the_other(tmp_path):
+    frames = grating(3)
+    frames[:, :, 32:] = 128
+    found = film(tmp_path / "half.mp4", frames)
+    assert found["motion_left"].min() > 10 * found["motion_right"].max()
 
 
 def test_what_is_seen_lies_in_its_own_half_second(tmp_path):
@@ -245,7 +255,7 @@ def test_any_shape_of_picture_is_taken(tmp_path, height, width):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     found = film(tmp_path / "f.mp4", np.repeat(image[None], 12, axis=0))
     assert found["contrast_left"].min() > 0
-    assert found["motion_left"].max() < 0.1
+    assert found["motion_left"].max() < 0.2
 
 
 @pytest.mark.xfail(strict=True, reason="under a 24th of a second, no frame is looked at")

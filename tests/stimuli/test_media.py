@@ -410,6 +410,12 @@ def test_numbers_at_a_constant_rate_follow_the_literal_rule(rate, length, times)
     assert numbers.tolist() == literal_numbers(track, times)
 
 
+def test_a_frame_counts_from_a_hundred_thousandth_of_its_length_before_it_appears():
+    track = VideoTrack(Path("f"), 0, 0.0, 4.0, np.arange(100) / 25, 25.0)
+    before = np.array([[2e-5, 5e-3, 0.5], [5e-6, 1e-7, 0.0]])
+    assert track.frame_numbers((40 - before) / 25).tolist() == [[39, 39, 39], [40, 40, 40]]
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     gaps=st.lists(st.integers(1, 400), max_size=40),

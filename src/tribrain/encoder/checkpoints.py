@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +66,21 @@ class ModelCard:
     revision: str
     checksums: dict[str, str]
 
+    def __post_init__(self) -> None:
+        for name in ("licence", "name", "revision"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} is {getattr(self, name)!r}; a text is expected")
+        for name in ("window", "lag"):
+            if not isinstance(getattr(self, name), (int, float)):
+                raise InputError(f"{name} is {getattr(self, name)!r}; seconds are expected")
+
 
 def load_folder(
-    folder: Path, *, name: str | None = None, revision: str = "local", licence: str | None = None
+    folder: Path,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    licence: str | None = None,
 ) -> tuple[ModelCard, Encoder]:
     """Load a model from a folder in our own or in the published format.
 
@@ -74,7 +88,8 @@ def load_folder(
     ----------
     folder : Path
     name, revision, licence : str, optional
-        Recorded as the model's origin; by default the folder's name and what it says itself.
+        Recorded as the model's origin; by default what the model says itself, else the folder's
+        name and "local".
 
     Raises
     ------
@@ -91,8 +106,9 @@ def load_folder(
             f"{folder} is no model: it holds neither {' and '.join(_OWN)} "
             f"nor {' and '.join(_PUBLISHED)}"
         )
-    card = dataclasses.replace(card, name=name or card.name, revision=revision)
-    return card, _build(card, state, folder)
+    card = dataclasses.replace(card, name=name or card.name, revision=revision or card.revision)
+    with _reading(folder):
+        return card, _build(card, state)
 
 
 def save_folder(card: ModelCard, encoder: Encoder, folder: Path) -> None:
@@ -106,12 +122,27 @@ def save_folder(card: ModelCard, encoder: Encoder, folder: Path) -> None:
         (partial / _OWN[0]).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
 
 
-def _build(card: ModelCard, state: dict[str, Tensor], folder: Path) -> Encoder:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged or hostile file brings about into one line that names it."""
     try:
-        with torch.device("meta"):  # the weights come from the file; none are drawn here
-            encoder = Encoder(**card.build)
-    except (TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
-        raise InputError(f"{folder}: the build arguments do not fit: {error}") from None
+        yield
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if str(path) in message else f"{path}: {message}") from None
+    except Exception as error:
+        first = (str(error).strip() or "no reason given").splitlines()[0]
+        if isinstance(error, pickle.UnpicklingError):  # whose text tells how to run it anyway
+            first = "something that is not a tensor"
+        raise InputError(
+            f"{path} is damaged, or holds more than weights and settings "
+            f"({type(error).__name__}: {first})"
+        ) from None
+
+
+def _build(card: ModelCard, state: dict[str, Tensor]) -> Encoder:
+    with torch.device("meta"):  # the weights come from the file; none are drawn here
+        encoder = Encoder(**card.build)
     expected = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
     for problem, keys in (
         ("are missing", sorted(set(expected) - set(state))),
@@ -119,25 +150,28 @@ def _build(card: ModelCard, state: dict[str, Tensor], folder: Path) -> Encoder:
     ):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            raise InputError(f"{folder}: weights {', '.join(keys[:3])}{more} {problem}")
+            raise InputError(f"weights {', '.join(keys[:3])}{more} {problem}")
     for key, shape in expected.items():
         if tuple(state[key].shape) != shape:
             raise InputError(
-                f"{folder}: weight {key} has shape {tuple(state[key].shape)}; "
+                f"weight {key} has shape {tuple(state[key].shape)}; "
                 f"the build arguments ask for {shape}"
             )
+    rows = card.build["n_subjects"]
+    for subject, row in card.subjects.items():
+        if not isinstance(row, int) or not 0 <= row < rows - 1:
+            raise InputError(f"subject {subject} has row {row!r}; people have rows 0 to {rows - 2}")
     encoder.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return encoder.eval().requires_grad_(False)
 
 
 def _read_own(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with _reading(folder / _OWN[0]):
         values = json.loads((folder / _OWN[0]).read_text("utf-8"))
         if values.pop("format", None) != FORMAT:
-            raise InputError(f"{folder / _OWN[0]} is not of format {FORMAT}")
+            raise InputError(f"the format is not {FORMAT}")
         recipe = values["recipe"]
         values["recipe"] = FeatureRecipe(**{**recipe, "depths": tuple(recipe["depths"])})
         build = values["build"]
@@ -146,52 +180,42 @@ def _read_own(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
             for key, dims in build["feature_dims"].items()
         }
         card = ModelCard(**values)
+    with _reading(folder / _OWN[1]):
         state = load_file(folder / _OWN[1])
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
-        raise InputError(f"{folder} holds a damaged model: {error}") from None
     return dataclasses.replace(card, checksums=_checksums(folder, _OWN)), state
 
 
 def _read_published(folder: Path, name: str, licence: str) -> tuple[ModelCard, dict[str, Tensor]]:
-    config = published.read_config(folder / _PUBLISHED[0])
-    try:
-        checkpoint = torch.load(folder / _PUBLISHED[1], map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{folder / _PUBLISHED[1]} is damaged, or holds more than weights: {first}"
-        ) from None
-    try:
-        arguments = checkpoint["model_build_args"]
+    config_file, weights_file = (folder / file for file in _PUBLISHED)
+    config = published.read_config(config_file)
+    with _reading(config_file):
+        published.model_options(config)
+        recipe = published.feature_recipe(config)
+        window = float(published.get(config, "data.duration_trs", 100))
+        lag = float(published.get(config, "data.neuro.offset", 5.0))
+        subjects = dict(published.get(config, "data.subject_id.predefined_mapping") or {})
+    with _reading(weights_file):
+        checkpoint = torch.load(weights_file, map_location="cpu", weights_only=True)
         weights = {
             key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()
         }
         shapes = {key: tuple(value.shape) for key, value in weights.items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{folder / _PUBLISHED[1]} holds no state_dict of tensors with model_build_args "
-            f"({error!r})"
-        ) from None
-    build = published.build_arguments(config, arguments, shapes)
-    recipe = published.feature_recipe(config)
-    data = config.get("data", {})
-    subjects = published.get(data, "subject_id.predefined_mapping") or {}
+        build = published.build_arguments(config, checkpoint["model_build_args"], shapes)
+        state = _own_names(weights)
     card = ModelCard(
         build=build,
         recipe=recipe,
-        window=float(data.get("duration_trs", 100)),
-        lag=float(published.get(data, "neuro.offset", 5.0)),
-        space=published.get(data, "neuro.projection.mesh"),
+        window=window,
+        lag=lag,
+        space=published.get(config, "data.neuro.projection.mesh"),
         # A release that holds one row knows none of the people it was trained on.
-        subjects=dict(subjects) if build["n_subjects"] > len(subjects) else {},
+        subjects=subjects if build["n_subjects"] > len(subjects) else {},
         licence=licence,
         name=name,
         revision="local",
         checksums=_checksums(folder, _PUBLISHED),
     )
-    return card, _own_names(weights)
+    return card, state
 
 
 def _own_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from tribrain.encoder.checkpoints import load_folder, save_folder
 from tribrain.encoder.predict import TrainedModel
 from tribrain.encoder.textbook import TextbookModel
 from tribrain.errors import InputError, InputWarning
+from tribrain.hub import fetch
 
 NON_COMMERCIAL = "CC BY-NC 4.0 (not for commercial use)"
 
@@ -78,21 +79,25 @@ def load_model(
     >>> model.modalities
     ('text', 'audio', 'video')
     """
-    if str(name) == "textbook":
-        if revision is not None:
-            raise InputError("the textbook model is built in and has no revisions")
-        return TextbookModel()
     device = pick_device(device)
-    folder = Path(name)
+    folder, licence = Path(name), None
     if folder.is_dir():
         if revision is not None:
             raise InputError(f"{folder} is a folder; a revision is for models on the hub")
         card, encoder = load_folder(folder)
     else:
         repository, _, pinned = str(name).partition("@")
-        folder, commit = _fetch(repository, revision or pinned or None)
-        licence = NON_COMMERCIAL if repository in PUBLISHED else None
-        card, encoder = load_folder(folder, name=repository, revision=commit, licence=licence)
+        if revision and pinned and revision != pinned:
+            raise InputError(f"{name} and revision {revision!r} name two revisions; give one")
+        revision = revision or pinned or None
+        if repository == "textbook":
+            if revision is not None:
+                raise InputError("the textbook model is built in and has no revisions")
+            return TextbookModel()
+        folder = _fetch(repository, revision)
+        if repository in PUBLISHED:
+            licence = NON_COMMERCIAL
+        card, encoder = load_folder(folder, name=repository, revision=folder.name, licence=licence)
     if "CC BY-NC" in card.licence:
         warnings.warn(f"licence of {card.name}: {card.licence}", InputWarning, stacklevel=2)
     return TrainedModel(card, encoder, backbones=backbones, device=device)
@@ -114,27 +119,14 @@ def convert_model(name: str | Path, folder: Path) -> None:
     save_folder(model.card, model.encoder, folder)
 
 
-def _fetch(repository: str, revision: str | None) -> tuple[Path, str]:
-    """Folder and commit of a model on the hub; only the files of a checkpoint are fetched."""
-    known = ", ".join(["textbook", *PUBLISHED])
+def _fetch(repository: str, revision: str | None) -> Path:
+    """Folder of a model on the hub, named by its commit; only a checkpoint's files are fetched."""
+    known = f"give a folder, or one of: {', '.join(['textbook', *PUBLISHED])}"
     if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise InputError(f"no model {repository!r}: a folder that exists, or one of {known}")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
+        raise InputError(f"no model {repository!r}; {known}")
     try:
-        path = snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=["config.yaml", "best.ckpt", "model.json", "model.safetensors"],
+        return fetch(
+            repository, revision, ["config.yaml", "best.ckpt", "model.json", "model.safetensors"]
         )
-    except RevisionNotFoundError:
-        raise InputError(f"model {repository} has no revision {revision!r}") from None
-    except RepositoryNotFoundError:
-        raise InputError(f"the hub has no model {repository!r}; known: {known}") from None
-    except Exception as error:  # the hub's client raises errors of several HTTP libraries
-        raise InputError(
-            f"model {repository} is not on this machine and the hub cannot be reached "
-            f"({type(error).__name__}); give a folder, or one of: {known}"
-        ) from None
-    return Path(path), Path(path).name
+    except InputError as error:
+        raise InputError(f"model {repository}: {error}; {known}") from None

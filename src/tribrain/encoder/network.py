@@ -167,8 +167,10 @@ class Encoder(nn.Module):
     projector_sizes, combiner_sizes : sequence of int or None
         Hidden widths of the projector of each modality (empty: a linear map) and of the map after
         joining (None: no such map).
-    mlp_norm, mlp_bias : bool
-        Layer norm and bias in those maps.
+    projector_norm, combiner_norm : bool
+        Layer norm between the linear maps of those.
+    mlp_bias : bool
+        Bias in those maps.
     smoothing : int or None
         Width of a learned filter over time for each channel.
     position_embedding : bool
@@ -192,7 +194,8 @@ class Encoder(nn.Module):
         modality_aggregation: str = "cat",
         projector_sizes: Sequence[int] = (),
         combiner_sizes: Sequence[int] | None = None,
-        mlp_norm: bool = True,
+        projector_norm: bool = True,
+        combiner_norm: bool = True,
         mlp_bias: bool = True,
         smoothing: int | None = None,
         position_embedding: bool = True,
@@ -212,21 +215,31 @@ class Encoder(nn.Module):
         self.share = hidden // len(self.feature_dims) if cat else hidden  # H/M a modality
         joined = self.share * len(self.feature_dims) if cat else hidden
         head_dim = hidden // heads
-        options = {"norm": mlp_norm, "bias": mlp_bias}
+        turned = max(head_dim // 2, 32)  # dimensions of a head that carry a position
+        if heads < 1 or hidden % heads or turned > head_dim:
+            raise ValueError(
+                f"{heads} heads do not fit a hidden width of {hidden}, 32 each at least"
+            )
+        if combiner_sizes is None and joined != hidden:
+            raise ValueError(
+                f"{len(self.feature_dims)} modalities do not share a hidden width {hidden} evenly"
+            )
 
         self.projectors = nn.ModuleDict()
         for name, dims in self.feature_dims.items():
             if dims is not None:
                 n_in = dims[0] * dims[1] if layer_aggregation == "cat" else dims[1]
-                self.projectors[name] = mlp([n_in, *projector_sizes, self.share], **options)
+                self.projectors[name] = mlp(
+                    [n_in, *projector_sizes, self.share], norm=projector_norm, bias=mlp_bias
+                )
         self.smoothing = TemporalSmoothing(joined, smoothing) if smoothing else None
-        self.combiner = (
-            None if combiner_sizes is None else mlp([joined, *combiner_sizes, hidden], **options)
-        )
+        self.combiner = None
+        if combiner_sizes is not None:
+            sizes = [joined, *combiner_sizes, hidden]
+            self.combiner = mlp(sizes, norm=combiner_norm, bias=mlp_bias)
         self.position = (
             nn.Parameter(torch.randn(max_samples, hidden) * 0.02) if position_embedding else None
         )
-        turned = max(head_dim // 2, 32)  # dimensions of a head that carry a position
         frequencies = 10_000.0 ** -(torch.arange(0, turned, 2).float() / turned)
         self.inverse_frequencies: Tensor
         self.register_buffer("inverse_frequencies", frequencies)

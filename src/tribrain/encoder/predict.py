@@ -13,11 +13,11 @@ import torch
 
 from tribrain.brain.response import Response
 from tribrain.encoder.checkpoints import ModelCard
-from tribrain.encoder.modalities import shared_modalities
+from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
-from tribrain.features.extract import Progress, event_spans, extract_features, find_backbones
-from tribrain.features.grid import covered_rows, n_rows, n_samples
+from tribrain.features.extract import Progress, extract_features, find_backbones
+from tribrain.features.grid import n_samples
 from tribrain.stimuli.stimulus import Stimulus
 
 WINDOWS_PER_BATCH = 8
@@ -130,29 +130,19 @@ class TrainedModel:
             raise InputError(f"overlap {overlap:g} s: 0 or more and under {window:g} s fits")
         if round(overlap) != overlap:
             raise InputError(f"overlap {overlap:g} s: whole seconds fit (one row a second)")
-        if features is None:
-            if stimulus is None:
-                raise InputError("predict needs a stimulus or features")
-            features = self.extract(stimulus, modalities=modalities, progress=progress)
-        elif modalities is not None:
-            features = {name: features[name] for name in modalities if name in features}
-        samples = {series.shape[-1] for series in features.values()}
-        if len(samples) != 1:
-            raise InputError(f"features must share one length; theirs are {sorted(samples)}")
-        if stimulus is not None:
-            duration = stimulus.duration
-        elif duration is None:
-            duration = samples.pop() / self.card.recipe.frequency
-        rows = n_rows(duration)
-        data = self._run_windows(features, rows, row, int(overlap))
-        events = []
-        if stimulus is not None:
-            events = [span for name in features for span in event_spans(stimulus, name)]
-        covered = covered_rows(events, rows) if stimulus is not None else np.ones(rows, bool)
+        inputs = gather_inputs(
+            stimulus,
+            features,
+            duration,
+            modalities,
+            self.card.recipe.frequency,
+            {name: dims for name, dims in self.encoder.feature_dims.items() if dims is not None},
+            lambda given: self.extract(given, modalities=modalities, progress=progress),
+        )
         return Response.from_rows(
-            data,
+            self._run_windows(inputs.features, inputs.n_rows, row, int(overlap)),
             lag=self.card.lag,
-            stimulus=covered,
+            stimulus=inputs.covered,
             space=self.card.space,
             attrs={
                 "model": self.card.name,
@@ -160,7 +150,7 @@ class TrainedModel:
                 "licence": self.card.licence,
                 "label": f"predicted by {self.card.name}, trained on data",
                 "subject": subject or "unseen",
-                "modalities": [name for name in self.modalities if name in features],
+                "modalities": [name for name in self.modalities if name in inputs.features],
             },
             provenance={
                 "model": self.describe(),

@@ -52,18 +52,31 @@ def _posix_path(loader: yaml.SafeLoader, node: yaml.Node) -> str:
     return "/".join(parts).replace("//", "/")
 
 
-def _refuse(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-    tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-    raise InputError(
-        f"the tag {tag} is not read (it could run a program); only "
-        "!!python/object/apply:collections.OrderedDict and ...:pathlib.PosixPath are"
-    )
-
-
 _TAG = "tag:yaml.org,2002:python/object/apply:"
 _ConfigLoader.add_constructor(_TAG + "collections.OrderedDict", _ordered_dict)
 _ConfigLoader.add_constructor(_TAG + "pathlib.PosixPath", _posix_path)
-_ConfigLoader.add_constructor(None, _refuse)
+_KNOWN_TAGS = {*_ConfigLoader.yaml_constructors, "tag:yaml.org,2002:merge"}
+
+
+def _check_tags(root: yaml.Node | None) -> None:
+    """Refuse any unknown tag, also where YAML would not look at it (merged keys, ordered maps)."""
+    waiting = [] if root is None else [root]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.tag not in _KNOWN_TAGS:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!").encode("unicode_escape").decode()
+            raise InputError(
+                f"the tag {tag} is not read (it could run a program); only "
+                "!!python/object/apply:collections.OrderedDict and ...:pathlib.PosixPath are"
+            )
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -75,11 +88,14 @@ def read_config(path: Path) -> dict[str, Any]:
         A tag other than the two that are known (it is named), or no YAML at all.
     """
     try:
-        config = yaml.load(path.read_text("utf-8"), Loader=_ConfigLoader)  # noqa: S506 (is safe)
+        loader = _ConfigLoader(path.read_text("utf-8"))
+        root = loader.get_single_node()
+        _check_tags(root)
+        config = None if root is None else loader.construct_document(root)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError) as error:
-        first = str(error).splitlines()[0]
+    except Exception as error:  # whatever YAML stumbles over
+        first = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} is not a checkpoint's configuration: {first}") from None
     if not isinstance(config, dict):
         raise InputError(f"{path} is not a checkpoint's configuration: no keys")
@@ -107,7 +123,9 @@ def feature_recipe(config: dict[str, Any]) -> FeatureRecipe:
         if not isinstance(name, str):
             raise InputError(f"the checkpoint names no model for data.{modality}_feature")
         backbones[modality] = name
-    depths = data.get("layers_to_use", FeatureRecipe.depths)
+    depths = data.get("layers_to_use")
+    if depths is None:
+        depths = get(data, "text_feature.layers", FeatureRecipe.depths)
     depths = tuple(depths) if isinstance(depths, (list, tuple)) else (depths,)
     return FeatureRecipe(
         backbones=backbones,
@@ -116,6 +134,21 @@ def feature_recipe(config: dict[str, Any]) -> FeatureRecipe:
         frequency=float(data.get("frequency", FeatureRecipe.frequency)),
         clip_seconds=float(get(data, "video_feature.clip_duration") or FeatureRecipe.clip_seconds),
     )
+
+
+def model_options(config: dict[str, Any]) -> dict[str, Any]:
+    """The network's part of a published configuration, checked for what this network lacks."""
+    model = config.get("brain_model_config")
+    if not isinstance(model, dict):
+        raise InputError("the configuration has no brain_model_config")
+    for key, allowed in _FIXED.items():
+        value = get(model, key, allowed[0])
+        if value not in allowed:
+            raise InputError(
+                f"the checkpoint sets brain_model_config.{key} to {value!r}; "
+                f"this network knows {' or '.join(map(repr, allowed))}"
+            )
+    return model
 
 
 def build_arguments(
@@ -129,16 +162,7 @@ def build_arguments(
     InputError
         An option that this network does not have, or arguments that are not there.
     """
-    model = config.get("brain_model_config")
-    if not isinstance(model, dict):
-        raise InputError("the configuration has no brain_model_config")
-    for key, allowed in _FIXED.items():
-        value = get(model, key, allowed[0])
-        if value not in allowed:
-            raise InputError(
-                f"the checkpoint sets brain_model_config.{key} to {value!r}; "
-                f"this network knows {' or '.join(map(repr, allowed))}"
-            )
+    model = model_options(config)
     try:
         feature_dims = {
             str(name): None if dims is None else (1, *map(int, dims))[-2:]
@@ -149,6 +173,8 @@ def build_arguments(
         raise InputError(f"the checkpoint's model_build_args are damaged ({error!r})") from None
     rows = shapes.get("predictor.weights", (1,))[0]
     smoothing = [shape for name, shape in shapes.items() if name.startswith("temporal_smoothing")]
+    if model.get("temporal_smoothing") and not smoothing:
+        raise InputError("the checkpoint sets temporal_smoothing and holds no weights for it")
     rank = model.get("low_rank_head")
     return {
         "feature_dims": feature_dims,
@@ -167,7 +193,8 @@ def build_arguments(
         "combiner_sizes": (
             None if not model.get("combiner") else list(get(model, "combiner.hidden_sizes") or [])
         ),
-        "mlp_norm": get(model, "projector.norm_layer", "layer") is not None,
+        "projector_norm": get(model, "projector.norm_layer", "layer") is not None,
+        "combiner_norm": get(model, "combiner.norm_layer", "layer") is not None,
         "mlp_bias": bool(get(model, "projector.bias", True)),
         "smoothing": smoothing[0][-1] if smoothing else None,
         "position_embedding": bool(model.get("time_pos_embedding", True)),

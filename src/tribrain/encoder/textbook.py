@@ -17,10 +17,10 @@ import numpy as np
 from tribrain.brain.haemodynamics import convolve
 from tribrain.brain.regions import region_maps, textbook_table
 from tribrain.brain.response import Response
-from tribrain.encoder.modalities import shared_modalities
+from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.errors import InputError
-from tribrain.features.extract import Progress, event_spans
-from tribrain.features.grid import covered_rows, n_rows
+from tribrain.features.extract import Progress
+from tribrain.features.grid import n_rows
 from tribrain.features.lexical import LEXICAL_FEATURES, lexical_series
 from tribrain.features.sound import SOUND_FEATURES, sound_features
 from tribrain.features.visual import VISUAL_FEATURES, visual_series
@@ -115,24 +115,19 @@ class TextbookModel:
         """
         if subject is not None:
             raise InputError(f"subject {subject!r}: the textbook model knows no people")
-        if features is None:
-            if stimulus is None:
-                raise InputError("predict needs a stimulus or features")
-            features = self.extract(stimulus, modalities=modalities, progress=progress)
-        elif modalities is not None:
-            features = {name: features[name] for name in modalities if name in features}
-        if stimulus is not None:
-            duration = stimulus.duration
-        elif duration is None:
-            duration = next(iter(features.values())).shape[-1] / FREQUENCY
-        rows = n_rows(duration)
-        events = []
-        if stimulus is not None:
-            events = [span for name in features for span in event_spans(stimulus, name)]
+        inputs = gather_inputs(
+            stimulus,
+            features,
+            duration,
+            modalities,
+            FREQUENCY,
+            {name: (1, len(features)) for name, features in FEATURES.items()},
+            lambda given: self.extract(given, modalities=modalities, progress=progress),
+        )
         return Response.from_rows(
-            _bold(features, rows),
+            _bold(inputs.features, inputs.n_rows),
             lag=LAG,
-            stimulus=covered_rows(events, rows) if stimulus is not None else np.ones(rows, bool),
+            stimulus=inputs.covered,
             space=SPACE,
             attrs={
                 "model": self.name,
@@ -140,7 +135,7 @@ class TextbookModel:
                 "licence": "Apache-2.0",
                 "label": LABEL,
                 "subject": "unseen",
-                "modalities": [name for name in self.modalities if name in features],
+                "modalities": [name for name in self.modalities if name in inputs.features],
             },
             provenance={"model": self.describe(), "settings": {}},
         )
@@ -171,13 +166,7 @@ def _bold(features: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
     maps = feature_maps()
     result = np.zeros((rows, len(next(iter(maps.values())))), np.float32)
     for modality, series in features.items():
-        names = FEATURES.get(modality)
-        if names is None or series.shape[:2] != (1, len(names)):
-            known = {name: (1, len(each)) for name, each in FEATURES.items()}
-            raise InputError(
-                f"features of {modality} have (layers, features) {series.shape[:2]}; "
-                f"the textbook model reads {known}"
-            )
+        names = FEATURES[modality]
         bold = convolve(series[0], FREQUENCY, rows * per_row + delay)
         sampled = bold[:, delay::per_row][:, :rows]  # (features, rows)
         weights = np.stack([maps[name] for name in names])

@@ -6,6 +6,7 @@ A model is looked up by its full name, or by the last part of it, in the folder 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from tribrain.errors import InputError
 from tribrain.features.hidden import grouped_states
 from tribrain.features.recipe import FeatureRecipe
+from tribrain.hub import fetch
 
 # Same weights under a name that needs no agreement.
 UNGATED = {"meta-llama/Llama-3.2-3B": "unsloth/Llama-3.2-3B"}
@@ -68,7 +70,7 @@ def find_backbone(
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"--backbones {folder} is not a folder")
-        for part in (name, name.rsplit("/", 1)[-1]):
+        for part in (name, name.rsplit("/", 1)[-1], UNGATED.get(name, name)):
             candidate = folder / part
             if (candidate / "config.json").is_file():
                 return BackboneFolder(name, candidate, "local")
@@ -76,33 +78,12 @@ def find_backbone(
         where = f"not in {folder} (looked for {' and '.join(dict.fromkeys(looked))})"
     else:
         where = "no folder was given (--backbones DIR)"
-    return _fetch(name, revision, where)
-
-
-def _fetch(name: str, revision: str | None, where: str) -> BackboneFolder:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-
-    hint = f"; {UNGATED[name]} holds the same weights ungated" if name in UNGATED else ""
     try:
-        path = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"],
-        )
-    except GatedRepoError:
-        raise InputError(
-            f"backbone {name}: {where}, and the hub wants you to accept its licence "
-            f"and to log in (hf auth login){hint}"
-        ) from None
-    except (RepositoryNotFoundError, HFValidationError):
-        raise InputError(f"backbone {name}: {where}, and the hub has no such model") from None
-    except Exception as error:  # the hub's client raises errors of several HTTP libraries
-        raise InputError(
-            f"backbone {name}: {where}, and the hub cannot be reached "
-            f"({type(error).__name__}){hint}"
-        ) from None
-    return BackboneFolder(name, Path(path), Path(path).name)
+        path = fetch(name, revision, ["*.json", "*.safetensors", "*.txt", "*.model"])
+    except InputError as error:
+        hint = f"; {UNGATED[name]} holds the same weights ungated" if name in UNGATED else ""
+        raise InputError(f"backbone {name}: {where}, and {error}{hint}") from None
+    return BackboneFolder(name, path, path.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +160,34 @@ def load_backbone(
     last = model.get_submodule(norm_at) if norm_at and used == len(all_blocks) else None
     model.eval().to(device)
     return Backbone(model, model.get_submodule(blocks_at), last, groups, folder)
+
+
+def load_tokenizer(folder: BackboneFolder) -> Any:
+    """Load a language model's tokenizer; it must be a fast one, which gives offsets."""
+    from transformers import AutoTokenizer
+
+    with _Loading(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"backbone {folder.name} has no fast tokenizer (tokenizer.json) in {folder.path}"
+        )
+    return tokenizer
+
+
+def load_feature_extractor(folder: BackboneFolder) -> Any:
+    """Load a speech model's own feature extractor."""
+    from transformers import AutoFeatureExtractor
+
+    with _Loading(folder):
+        return AutoFeatureExtractor.from_pretrained(folder.path, trust_remote_code=False)
+
+
+def load_video_settings(folder: BackboneFolder) -> dict[str, Any]:
+    """A video model's ``video_preprocessor_config.json``; empty where there is none."""
+    file = folder.path / "video_preprocessor_config.json"
+    with _Loading(folder):
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 class _Loading:

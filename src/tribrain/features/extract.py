@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tribrain.errors import InputError
 from tribrain.features.audio import sound_series
-from tribrain.features.backbones import BackboneFolder, find_backbone, load_backbone
+from tribrain.features.backbones import (
+    BackboneFolder,
+    find_backbone,
+    load_backbone,
+    load_feature_extractor,
+    load_tokenizer,
+    load_video_settings,
+)
 from tribrain.features.grid import Span, chunks, n_samples, series_on_grid, vectors_on_grid
 from tribrain.features.recipe import FeatureRecipe
 from tribrain.features.text import word_vectors
@@ -96,14 +101,8 @@ def _named(progress: Progress, modality: str) -> Callable[[int, int], None]:
 def _text(
     stimulus: Stimulus, recipe: FeatureRecipe, folder: BackboneFolder, device: str, step: Any
 ) -> np.ndarray:
-    from transformers import AutoTokenizer
-
     backbone = load_backbone(folder, "text", recipe, device)
-    tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
-    if not tokenizer.is_fast:
-        raise InputError(
-            f"backbone {folder.name} has no fast tokenizer (tokenizer.json) in {folder.path}"
-        )
+    tokenizer = load_tokenizer(folder)
     running, spans = running_text(stimulus.words, stimulus.text)
     return word_vectors(
         backbone, tokenizer, running, spans, context_words=recipe.context_words, progress=step
@@ -113,11 +112,9 @@ def _text(
 def _audio(
     stimulus: Stimulus, recipe: FeatureRecipe, folder: BackboneFolder, device: str, step: Any
 ) -> Iterator[np.ndarray]:
-    from transformers import AutoFeatureExtractor
-
     assert stimulus.audio is not None
     backbone = load_backbone(folder, "audio", recipe, device)
-    extractor = AutoFeatureExtractor.from_pretrained(folder.path, trust_remote_code=False)
+    extractor = load_feature_extractor(folder)
     pieces = chunks(stimulus.audio.duration)
     for number, samples in enumerate(iter_audio(stimulus.audio, pieces)):
         n = n_samples(pieces[number][1], recipe.frequency)
@@ -131,11 +128,9 @@ def _video(
 ) -> Iterator[np.ndarray]:
     assert stimulus.video is not None
     backbone = load_backbone(folder, "video", recipe, device)
-    settings_file = folder.path / "video_preprocessor_config.json"
-    settings = json.loads(settings_file.read_text("utf-8")) if settings_file.is_file() else {}
     return clip_vectors(
         backbone,
-        FramePreparation.of(settings, backbone.model.config.crop_size),
+        FramePreparation.of(load_video_settings(folder), backbone.model.config.crop_size),
         stimulus.video,
         chunks(stimulus.video.duration),
         frequency=recipe.frequency,
