@@ -96,7 +96,7 @@ def text_lines(counts: list[int], folder: Path, backbone: Any) -> None:
     """The story's words, then longer texts, each word in its context."""
     model = folder / "backbones" / NAMES["text"]
     tokenizer = AutoTokenizer.from_pretrained(model)
-    story = read_transcript(folder / "words.tsv"), read_text(folder / "story.txt")
+    story = read_transcript(folder / "words.tsv")[0], read_text(folder / "story.txt")
     rng = np.random.default_rng(0)
     for count in counts:
         words, text = story

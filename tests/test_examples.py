@@ -37,7 +37,8 @@ def test_the_script_makes_the_film_and_its_words(tmp_path):
 
 
 def test_the_words_are_those_of_the_text():
-    words = read_transcript(ROOT / "examples" / "film_words.tsv")
+    words, notes = read_transcript(ROOT / "examples" / "film_words.tsv")
+    assert not notes
     text = (ROOT / "examples" / "film_text.txt").read_text("utf-8")
     assert all(word.text in text for word in words)
     assert all(a.end <= b.start + 1e-3 for a, b in itertools.pairwise(words))

@@ -23,6 +23,11 @@ def require_file(path: str | Path, what: str) -> Path:
     return path
 
 
+def one_line(text: str) -> str:
+    """Return `text` with what a terminal would obey (line breaks, escapes) written out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def safe_name(name: str) -> str:
     """Return `name` with everything but letters, digits, ``_`` and ``-`` removed (never empty)."""
     return re.sub(r"[^A-Za-z0-9_-]", "", name).lstrip("-") or "stimulus"

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tribrain.brain import regions
 from tribrain.brain.regions import (
     region_maps,
     region_vertices,
@@ -185,6 +186,15 @@ def test_mni305_follows_the_matrix_of_freesurfer():
     # The example of FreeSurfer's wiki (CoordinateSystems, number 8) the other way round.
     back = to_mni305(np.array([[10.6695, -18.4055, 36.1363]]))
     np.testing.assert_allclose(back, [[10.0, -20.0, 35.0]], atol=0.05)
+
+
+def test_a_medial_wall_that_reaches_into_a_region_is_cut_out_of_it(monkeypatch):
+    whole = region_maps("fsaverage3")["V1_L"]
+    wall = np.zeros(1284, bool)
+    wall[whole.argmax()] = True
+    monkeypatch.setattr(regions, "medial_wall", lambda space: wall)
+    found = regions.region_maps.__wrapped__("fsaverage3")["V1_L"]
+    np.testing.assert_array_equal(found, np.where(wall, 0, whole))
 
 
 def test_regions_need_a_surface():

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 import makers
@@ -27,7 +28,12 @@ SAMPLES = 8
 
 def small_config(**changes: Any) -> dict[str, Any]:
     return makers.published_config(
-        **{"brain_model_config__hidden": 96, "brain_model_config__max_seq_len": SAMPLES, **changes}
+        **{
+            "brain_model_config__hidden": 96,
+            "brain_model_config__max_seq_len": SAMPLES,
+            "data__duration_trs": SAMPLES // 2,
+            **changes,
+        }
     )
 
 
@@ -232,7 +238,7 @@ def test_converting_what_is_damaged_leaves_no_folder(published, tmp_path):
 
 def test_the_card_of_a_published_folder_tells_what_its_configuration_does(published):
     card, encoder = load_folder(published)
-    assert (card.window, card.lag, card.space) == (100.0, 5.0, "fsaverage3")
+    assert (card.window, card.lag, card.space) == (SAMPLES // 2, 5.0, "fsaverage3")
     assert card.subjects == {"Study/sub-01": 0, "Study/sub-02": 1}
     assert card.recipe == FeatureRecipe(
         {"text": "tiny-llama", "audio": "tiny-w2v-bert", "video": "tiny-vjepa2"}
@@ -507,8 +513,6 @@ def test_a_head_without_dimensions_is_refused(published):
     ],
 )
 def test_a_configuration_that_is_refused_is_named(published, changes):
-    import yaml
-
     (published / "config.yaml").write_text(yaml.safe_dump(small_config_changed(changes)))
     refusal(published)
 
@@ -529,8 +533,6 @@ def small_config_changed(changes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("row", [2, 7, -1, "first"])
 def test_a_subject_whose_row_is_not_there_is_refused(published, row):
-    import yaml
-
     config = small_config(data__subject_id__predefined_mapping={"Study/sub-01": row})
     (published / "config.yaml").write_text(yaml.safe_dump(config))
     refusal(published)
@@ -538,11 +540,54 @@ def test_a_subject_whose_row_is_not_there_is_refused(published, row):
 
 @pytest.mark.parametrize("heads", [5, 6, -3])
 def test_heads_that_do_not_divide_the_width_are_refused(published, heads):
-    import yaml
-
     config = small_config(brain_model_config__encoder__heads=heads)
     (published / "config.yaml").write_text(yaml.safe_dump(config))
     refusal(published)
+
+
+@pytest.mark.parametrize("kind", ["weight", "modality", "subject"])
+def test_names_with_control_characters_are_shown_without_them(published, kind):
+    name = "a\n\x1b[31mb"
+
+    def add(content):
+        if kind == "weight":
+            content["state_dict"][f"model.{name}"] = torch.zeros(1)
+        if kind == "modality":
+            content["model_build_args"]["feature_dims"][name] = (1, 2)
+
+    if kind == "subject":
+        write_config(published, data__subject_id__predefined_mapping={name: 9})
+    assert refusal(change_checkpoint(published, add)).isprintable()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data__frequency": 0},
+        {"data__frequency": float("nan")},
+        {"data__duration_trs": -1},
+        {"data__duration_trs": 100},  # 200 samples, where the encoder has 8 positions
+    ],
+)
+def test_a_clock_that_the_encoder_cannot_follow_is_refused(published, changes):
+    write_config(published, **{"data__duration_trs": 4, **changes})
+    refusal(published)
+
+
+def test_subjects_that_yaml_reads_as_numbers_are_texts(published):
+    write_config(published, data__subject_id__predefined_mapping={1: 0, 2: 1})
+    assert load_folder(published)[0].subjects == {"1": 0, "2": 1}
+
+
+def test_a_weight_that_is_there_twice_is_refused(published):
+    def double(content):
+        content["state_dict"]["encoder.final_norm.g"] = torch.zeros(1)
+
+    assert "final_norm" in refusal(change_checkpoint(published, double))
+
+
+def write_config(folder: Path, **changes: Any) -> None:
+    (folder / "config.yaml").write_text(yaml.safe_dump(small_config(**changes)))
 
 
 # --- damaged checkpoints of our own format -------------------------------------------------------

@@ -30,7 +30,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = makers.published_config(
-        brain_model_config__hidden=96, brain_model_config__max_seq_len=8
+        brain_model_config__hidden=96, brain_model_config__max_seq_len=8, data__duration_trs=4
     )
     weights = makers.published_weights(config, n_outputs=4)
     folder = tmp_path_factory.mktemp("models") / "published"

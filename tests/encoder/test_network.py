@@ -239,6 +239,7 @@ def published_pair(folder: Path, hidden: int, heads: int, rank: int | None, coun
         brain_model_config__encoder__heads=heads,
         brain_model_config__low_rank_head=rank,
         brain_model_config__max_seq_len=12,
+        data__duration_trs=6,
     )
     weights = makers.published_weights(config, n_outputs=6)
     makers.make_published_checkpoint(folder, config, weights, n_output_timesteps=count)

@@ -469,6 +469,7 @@ def small_checkpoint(**changes) -> tuple[dict, dict[str, Tensor]]:
         **{
             "brain_model_config__hidden": HIDDEN,
             "brain_model_config__max_seq_len": 8,
+            "data__duration_trs": 4,
             **changes,
         }
     )
@@ -660,6 +661,17 @@ def test_the_combiner_s_norm_is_its_own_and_not_the_projector_s(tmp_path, norm):
     made, encoder = with_combiner(tmp_path, [10], norm=norm, projector_norm=not norm)
     x = torch.randn(2, 5, HIDDEN)
     torch.testing.assert_close(encoder.combiner(x), made(x))
+
+
+def test_the_combiner_s_bias_is_its_own_and_not_the_projector_s(tmp_path):
+    config, weights = small_checkpoint(
+        brain_model_config__combiner={"hidden_sizes": [10], "norm_layer": None, "bias": False}
+    )
+    made = torchvision_mlp([HIDDEN, 10, HIDDEN], norm=False, bias=False)
+    weights |= {f"combiner.{key}": value for key, value in made.state_dict().items()}
+    makers.make_published_checkpoint(tmp_path, config, weights)
+    x = torch.randn(2, 5, HIDDEN)
+    torch.testing.assert_close(load_folder(tmp_path)[1].combiner(x), made(x))
 
 
 def test_a_linear_combiner_has_no_number(tmp_path):

@@ -968,3 +968,11 @@ def test_a_png_whose_chunk_states_too_small_a_size_is_refused_in_one_line(tmp_pa
     with pytest.raises(InputError) as error:
         picture_track(path, 1.0)
     one_line(error, path)
+
+
+@pytest.mark.parametrize("content", ["ffconcat version 1.0\nfile '{}'\n", "#EXTM3U\n{}\n"])
+def test_a_list_of_other_files_is_not_followed(tmp_path, content):
+    other = makers.write_sound(tmp_path / "other.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "list.mp4").write_text(content.format(other.name))
+    with pytest.raises(InputError, match="cannot be read"):
+        probe(tmp_path / "list.mp4")

@@ -171,7 +171,6 @@ def test_page_says_that_nothing_was_left_out_where_nothing_was(film):
     assert "Left out, changednothing" in Page(report_page(made(1000, notes=[]), film)).text
 
 
-@pytest.mark.xfail(strict=True, reason="notes are taken from the provenance alone")
 def test_page_made_in_python_states_what_the_stimulus_lacks(sound):
     assert "no video" in Page(report_page(made(1000), sound)).text
 
@@ -258,7 +257,6 @@ def late(tmp_path) -> Stimulus:
         return Stimulus.from_video(Path(tmp_path / "late.mkv"))
 
 
-@pytest.mark.xfail(strict=True, reason="the first frame stands for the time before the film")
 def test_moment_before_the_film_starts_shows_no_frame(late):
     response = made()
     response.data.values[1:] = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 from tribrain.brain.response import Response
 from tribrain.brain.spaces import HEMISPHERES
 from tribrain.errors import InputError
-from tribrain.files import bids_label, whole_folder
+from tribrain.files import bids_label, one_line, safe_name, whole_folder
 
 _STRUCTURES = dict(zip(HEMISPHERES, ("CortexLeft", "CortexRight"), strict=True))
 
@@ -38,11 +40,11 @@ def save_response(
     directory : Path
         Made if it is not there.
     name : str
-        First part of the files' names; letters, digits, ``_`` and ``-``.
+        First part of the files' names; anything but letters, digits, ``_`` and ``-`` is removed.
     formats : sequence of str
         Any of `FORMATS`. A response that lies on no surface has no GIFTI file.
     overwrite : bool
-        Write into a folder that holds the response to another stimulus.
+        Replace the response to another stimulus; its files are removed, others stay.
     also : mapping of str to str, optional
         More text files by name (the report, the words).
 
@@ -56,6 +58,7 @@ def save_response(
     InputError
         An unknown format, or a folder that holds another stimulus.
     """
+    name = safe_name(name)
     check_target(directory, name, _source_checksum(response), overwrite=overwrite)
     for kind in formats:
         if kind not in FORMATS:
@@ -71,10 +74,28 @@ def save_response(
             )
         for file, content in (also or {}).items():
             (partial / file).write_text(content, encoding="utf-8")
+        description = _description(response)
+        description["files"] = sorted(path.name for path in partial.iterdir())
         (partial / f"{name}_response.json").write_text(
-            json.dumps(_description(response), indent=2, ensure_ascii=False) + "\n", "utf-8"
+            json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8"
         )
+        former = _files_of_former(directory) - {path.name for path in partial.iterdir()}
+    for file in former:  # of the response that this one replaces
+        path = directory / file
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return directory
+
+
+def _files_of_former(directory: Path) -> set[str]:
+    """Names of the files that responses in a folder say are theirs, plain names alone."""
+    names = set()
+    for description in directory.glob("*_response.json"):
+        try:
+            listed = json.loads(description.read_text("utf-8")).get("files", [])
+        except (ValueError, AttributeError):
+            continue
+        names |= {description.name, *(name for name in listed if Path(name).name == name)}
+    return names
 
 
 def check_target(directory: Path, name: str, checksum: str | None, *, overwrite: bool) -> None:
@@ -122,15 +143,19 @@ def load_response(directory: str | Path) -> Response:
     try:
         with xr.open_zarr(stores[0], chunks=None, consolidated=False) as dataset:
             data = dataset["response"].load()
-        provenance = json.loads(description.read_text("utf-8"))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{stores[0]} cannot be read as a response: {error}") from None
+        provenance = dict(json.loads(description.read_text("utf-8")))
+        stated = provenance["response"]["sha256"]
+    except Exception as error:  # whatever a damaged store brings about in its reader
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{stores[0]} cannot be read as a response: {one_line(first)}") from None
+    if _checksum(data.values) != stated:
+        raise InputError(f"{stores[0]} cannot be read as a response: its values are damaged")
     data.encoding = {}
     if "hemisphere" in data.coords:
         sides = np.array(HEMISPHERES)[data["hemisphere"].values]
         data = data.assign_coords(hemisphere=("vertex", sides))
     data.attrs["modalities"] = list(data.attrs.get("modalities", []))
-    for key in ("response", "written"):
+    for key in ("response", "written", "files"):
         provenance.pop(key, None)
     return Response(data, provenance)
 
@@ -147,12 +172,18 @@ def _description(response: Response) -> dict[str, Any]:
             "outputs": data.sizes["vertex"],
             "first_time_s": float(data["time"][0]),
             "first_bold_time_s": float(data["bold_time"][0]),
+            "sha256": _checksum(data.values),
             "rows_without_stimulus": int((~data["stimulus"]).sum()),
             **data.attrs,
         },
         **response.provenance,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _checksum(values: np.ndarray) -> str:
+    """SHA-256 of the values as little-endian float32, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(values, "<f4").data).hexdigest()
 
 
 def _write_zarr(response: Response, path: Path) -> None:

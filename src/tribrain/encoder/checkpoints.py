@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from tribrain.encoder import published
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
 from tribrain.features.recipe import FeatureRecipe
-from tribrain.files import sha256, whole_folder
+from tribrain.files import one_line, sha256, whole_folder
 
 FORMAT = "tribrain-encoder-1"
 _OWN = ("model.json", "model.safetensors")
@@ -127,8 +128,10 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged or hostile file brings about into one line that names it."""
     try:
         yield
+    except (MemoryError, PermissionError):
+        raise
     except InputError as error:
-        message = str(error)
+        message = one_line(str(error))
         raise InputError(message if str(path) in message else f"{path}: {message}") from None
     except Exception as error:
         first = (str(error).strip() or "no reason given").splitlines()[0]
@@ -136,13 +139,20 @@ def _reading(path: Path) -> Iterator[None]:
             first = "something that is not a tensor"
         raise InputError(
             f"{path} is damaged, or holds more than weights and settings "
-            f"({type(error).__name__}: {first})"
+            f"({type(error).__name__}: {one_line(first)})"
         ) from None
 
 
 def _build(card: ModelCard, state: dict[str, Tensor]) -> Encoder:
     with torch.device("meta"):  # the weights come from the file; none are drawn here
         encoder = Encoder(**card.build)
+    samples = card.recipe.frequency * card.window
+    longest = card.build.get("max_samples", samples) if encoder.position is not None else samples
+    if not 0 < samples <= longest:
+        raise InputError(
+            f"windows of {card.window:g} s at {card.recipe.frequency:g} samples a second do not "
+            f"fit the encoder, which has {longest:g} positions"
+        )
     expected = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
     for problem, keys in (
         ("are missing", sorted(set(expected) - set(state))),
@@ -193,12 +203,19 @@ def _read_published(folder: Path, name: str, licence: str) -> tuple[ModelCard, d
         recipe = published.feature_recipe(config)
         window = float(published.get(config, "data.duration_trs", 100))
         lag = float(published.get(config, "data.neuro.offset", 5.0))
-        subjects = dict(published.get(config, "data.subject_id.predefined_mapping") or {})
+        rows = published.get(config, "data.subject_id.predefined_mapping") or {}
+        subjects = {str(subject): row for subject, row in rows.items()}
     with _reading(weights_file):
-        checkpoint = torch.load(weights_file, map_location="cpu", weights_only=True)
-        weights = {
-            key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()
-        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            checkpoint = torch.load(weights_file, map_location="cpu", weights_only=True)
+        if not isinstance(checkpoint, dict):
+            raise InputError("no state_dict with model_build_args")
+        given = checkpoint["state_dict"]
+        weights = {key.removeprefix("model."): value for key, value in given.items()}
+        for key in given:
+            if f"model.{key}" in given:
+                raise InputError(f"weight {key} is there twice, with and without 'model.'")
         shapes = {key: tuple(value.shape) for key, value in weights.items()}
         build = published.build_arguments(config, checkpoint["model_build_args"], shapes)
         state = _own_names(weights)
@@ -222,6 +239,8 @@ def _own_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published weights under our names and in our shapes."""
     maps = published.rename_mlps(list(weights))
     state = {maps.get(name) or published.rename(name): value for name, value in weights.items()}
+    if len(state) != len(weights):
+        raise InputError("two weights stand for the same part of the network")
     if "position" in state:
         state["position"] = state["position"].squeeze(0)  # (1, T, H)
     return state

@@ -169,7 +169,7 @@ class Encoder(nn.Module):
         joining (None: no such map).
     projector_norm, combiner_norm : bool
         Layer norm between the linear maps of those.
-    mlp_bias : bool
+    projector_bias, combiner_bias : bool
         Bias in those maps.
     smoothing : int or None
         Width of a learned filter over time for each channel.
@@ -196,7 +196,8 @@ class Encoder(nn.Module):
         combiner_sizes: Sequence[int] | None = None,
         projector_norm: bool = True,
         combiner_norm: bool = True,
-        mlp_bias: bool = True,
+        projector_bias: bool = True,
+        combiner_bias: bool = True,
         smoothing: int | None = None,
         position_embedding: bool = True,
     ) -> None:
@@ -230,13 +231,13 @@ class Encoder(nn.Module):
             if dims is not None:
                 n_in = dims[0] * dims[1] if layer_aggregation == "cat" else dims[1]
                 self.projectors[name] = mlp(
-                    [n_in, *projector_sizes, self.share], norm=projector_norm, bias=mlp_bias
+                    [n_in, *projector_sizes, self.share], norm=projector_norm, bias=projector_bias
                 )
         self.smoothing = TemporalSmoothing(joined, smoothing) if smoothing else None
         self.combiner = None
         if combiner_sizes is not None:
             sizes = [joined, *combiner_sizes, hidden]
-            self.combiner = mlp(sizes, norm=combiner_norm, bias=mlp_bias)
+            self.combiner = mlp(sizes, norm=combiner_norm, bias=combiner_bias)
         self.position = (
             nn.Parameter(torch.randn(max_samples, hidden) * 0.02) if position_embedding else None
         )

@@ -187,7 +187,7 @@ class TrainedModel:
         # Each window fades in and out over the overlap; dividing by the sum of the weights makes
         # this a cross-fade where two windows meet and changes nothing where there is one.
         row = np.arange(length)
-        fade = np.minimum(1, np.minimum(row + 1, length - row) / (overlap + 1))[:, None]
+        fade = np.minimum(np.minimum(row + 1, length - row), overlap + 1)[:, None]
         total = np.zeros((rows, self.encoder.n_outputs), np.float32)
         weights = np.zeros((rows, 1), np.float32)
         for first in range(0, len(starts), WINDOWS_PER_BATCH):

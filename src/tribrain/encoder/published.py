@@ -7,6 +7,7 @@ and a path, both as plain data), and the weights are read with ``weights_only=Tr
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from tribrain.errors import InputError
 from tribrain.features.recipe import FeatureRecipe
+from tribrain.files import one_line
 
 # Options of the published network that no released checkpoint uses; any other value is refused.
 _FIXED = {
@@ -68,9 +70,9 @@ def _check_tags(root: yaml.Node | None) -> None:
             continue
         seen.add(id(node))
         if node.tag not in _KNOWN_TAGS:
-            tag = node.tag.replace("tag:yaml.org,2002:", "!!").encode("unicode_escape").decode()
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             raise InputError(
-                f"the tag {tag} is not read (it could run a program); only "
+                f"the tag {one_line(tag)} is not read (it could run a program); only "
                 "!!python/object/apply:collections.OrderedDict and ...:pathlib.PosixPath are"
             )
         if isinstance(node, yaml.MappingNode):
@@ -95,8 +97,11 @@ def read_config(path: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # whatever YAML stumbles over
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} is not a checkpoint's configuration: {first}") from None
+        problem = getattr(error, "problem", None) or str(error) or type(error).__name__
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" (line {mark.line + 1})"
+        problem = one_line(problem.splitlines()[0]) + where
+        raise InputError(f"{path} is not a checkpoint's configuration: {problem}") from None
     if not isinstance(config, dict):
         raise InputError(f"{path} is not a checkpoint's configuration: no keys")
     return config
@@ -123,17 +128,30 @@ def feature_recipe(config: dict[str, Any]) -> FeatureRecipe:
         if not isinstance(name, str):
             raise InputError(f"the checkpoint names no model for data.{modality}_feature")
         backbones[modality] = name
-    depths = data.get("layers_to_use")
-    if depths is None:
-        depths = get(data, "text_feature.layers", FeatureRecipe.depths)
+    depths = _shared(data, "layers_to_use", "layers", backbones)
+    depths = FeatureRecipe.depths if depths is None else depths
     depths = tuple(depths) if isinstance(depths, (list, tuple)) else (depths,)
     return FeatureRecipe(
         backbones=backbones,
         depths=tuple(float(depth) for depth in depths),
-        aggregation=data.get("layer_aggregation") or "none",
+        aggregation=_shared(data, "layer_aggregation", "layer_aggregation", backbones) or "none",
         frequency=float(data.get("frequency", FeatureRecipe.frequency)),
         clip_seconds=float(get(data, "video_feature.clip_duration") or FeatureRecipe.clip_seconds),
     )
+
+
+def _shared(data: dict[str, Any], key: str, own_key: str, modalities: Iterable[str]) -> Any:
+    """A setting of all features, else that which each feature has of its own, if they agree."""
+    if data.get(key) is not None:
+        return data[key]
+    own = [
+        get(data, f"{name}_feature.{own_key}", get(data, f"{name}_feature.image.{own_key}"))
+        for name in modalities
+    ]
+    own = [value for value in own if value is not None]
+    if any(value != own[0] for value in own):
+        raise InputError(f"the features set {own_key} each in its own way; one for all is read")
+    return own[0] if own else None
 
 
 def model_options(config: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +213,8 @@ def build_arguments(
         ),
         "projector_norm": get(model, "projector.norm_layer", "layer") is not None,
         "combiner_norm": get(model, "combiner.norm_layer", "layer") is not None,
-        "mlp_bias": bool(get(model, "projector.bias", True)),
+        "projector_bias": bool(get(model, "projector.bias", True)),
+        "combiner_bias": bool(get(model, "combiner.bias", True)),
         "smoothing": smoothing[0][-1] if smoothing else None,
         "position_embedding": bool(model.get("time_pos_embedding", True)),
     }

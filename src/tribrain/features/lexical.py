@@ -47,6 +47,8 @@ def lexical_series(
     rarities = word_rarities([word.text for word in words], language)
     series = np.zeros((2, n), np.float32)
     for word, rarity in zip(words, rarities, strict=True):
+        if not any(character.isalnum() for character in word.text):
+            continue  # a mark that the transcript counts as a word
         placed = place(word.start, word.duration, (0.0, n / frequency), frequency)
         if placed is not None:
             first, count = placed
@@ -56,7 +58,7 @@ def lexical_series(
 
 
 def word_rarities(words: Sequence[str], language: str) -> list[float]:
-    """8 less the Zipf frequency of each word (0 to 8)."""
+    """8 less the Zipf frequency of each word (0 to 7)."""
     from wordfreq import available_languages, zipf_frequency
 
     known = sorted(available_languages())
@@ -65,7 +67,7 @@ def word_rarities(words: Sequence[str], language: str) -> list[float]:
             f"no word frequencies for language {language!r}; known: {', '.join(known)}"
         )
     try:
-        return [8.0 - min(8.0, zipf_frequency(word, language)) for word in words]
+        return [8.0 - float(np.clip(zipf_frequency(w, language), 1.0, 8.0)) for w in words]
     except ModuleNotFoundError as error:
         raise InputError(
             f"word frequencies for language {language!r} need the package {error.name}: "

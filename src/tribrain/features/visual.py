@@ -57,7 +57,7 @@ def visual_series(
         In the order of `VISUAL_FEATURES`.
     """
     per_sample = round(FRAME_RATE / frequency)
-    times = np.arange(round(track.duration * FRAME_RATE)) / FRAME_RATE
+    times = np.arange(max(1, round(track.duration * FRAME_RATE))) / FRAME_RATE
     numbers = track.frame_numbers(times)
     parts = []
     for block, lead, count in _blocks(track, numbers):
@@ -170,22 +170,25 @@ def _motion(frames: Tensor) -> Tensor:
     The square root of the mean energy over positions, directions and two spatial scales grows
     with contrast as contrast does; it is then compressed.
     """
-    luma = _luma(frames)  # (time, h, w)
+    # Each half is filtered on its own, or what moves beside the midline would count on both sides.
+    means = [_motion_energy(half).clamp_min(0).sqrt() for half in _halves(_luma(frames))]
+    return (torch.stack(means, dim=1) / _TYPICAL_MOTION) ** _MOTION_EXPONENT
+
+
+def _motion_energy(luma: Tensor) -> Tensor:
+    """Motion energy (time,) of pictures (time, h, w): mean over places, directions, scales."""
     temporal = _temporal_filters()
-    energies: list[list[Tensor]] = [[], []]
+    energies = []
     for bank in _spatial_filters():
         reach = bank.shape[-1] // 2
         padded = functional.pad(luma[:, None], (reach,) * 4, mode="replicate")
         responses = functional.conv2d(padded, bank, stride=2)  # (time, 2 orientations, h', w')
-        shape = responses.shape
         series = responses.reshape(len(luma), -1).T[:, None]  # (pixels, 1, time)
         series = functional.pad(series, (_REACH, _REACH), mode="replicate")
         filtered = functional.conv1d(series, temporal)  # (pixels, 2, time)
-        even, odd = filtered.permute(1, 2, 0).reshape(2, *shape).unflatten(2, (-1, 2)).unbind(3)
-        # even, odd: in time, each (2 temporal, time, orientations, h', w') in even / odd space
+        filtered = filtered.permute(1, 2, 0).reshape(2, *responses.shape)
+        even, odd = filtered.unflatten(2, (-1, 2)).unbind(3)  # in space; first axis: in time
         for sign in (1, -1):  # the two directions across each orientation
             energy = (even[0] + sign * odd[1]) ** 2 + (even[1] - sign * odd[0]) ** 2
-            for side, half in enumerate(_halves(energy)):
-                energies[side].append(half.flatten(1).mean(1))
-    means = [torch.stack(side).mean(0).clamp_min(0).sqrt() for side in energies]
-    return (torch.stack(means, dim=1) / _TYPICAL_MOTION) ** _MOTION_EXPONENT
+            energies.append(energy.flatten(1).mean(1))
+    return torch.stack(energies).mean(0)

@@ -22,6 +22,13 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 SOUND_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".m4a")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
+# A file that is a list of other files (a playlist, a concat script) must not make us read those.
+_ONLY_THIS_FILE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg,aac",
+}
+_LONGEST_FILLING = 0.15  # seconds of padding at the end of a sound
+
 
 @dataclass(frozen=True, eq=False)
 class VideoTrack:
@@ -38,6 +45,8 @@ class VideoTrack:
         Seconds from the first frame, in order of display.
     rate : float or None
         Frames a second where the rate is constant; None where it varies.
+    origin : float
+        The file's own time stamp of the first frame, in seconds.
     """
 
     path: Path
@@ -46,6 +55,7 @@ class VideoTrack:
     duration: float
     frame_times: np.ndarray
     rate: float | None
+    origin: float = 0.0
 
     def frame_numbers(self, times: np.ndarray) -> np.ndarray:
         """Number of the frame shown at each time; past the end, the last one.
@@ -71,7 +81,9 @@ class VideoTrack:
 
 @dataclass(frozen=True, eq=False)
 class AudioTrack:
-    """One sound stream: `start` and `duration` in seconds, `rate` in samples a second."""
+    """One sound stream: `start`, `duration` and `origin` (the file's own time stamp of the first
+    sample) in seconds, `rate` in samples a second.
+    """
 
     path: Path
     stream: int
@@ -79,11 +91,12 @@ class AudioTrack:
     duration: float
     rate: int
     channels: int
+    origin: float = 0.0
 
 
 def _open(path: Path) -> InputContainer:
     try:
-        return av.open(str(path), "r")
+        return av.open(str(path), "r", options=_ONLY_THIS_FILE)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(
             f"{path} cannot be read as video or sound ({type(error).__name__}); "
@@ -136,23 +149,34 @@ def probe(path: str | Path) -> tuple[VideoTrack | None, AudioTrack | None]:
             times = (ticks - ticks[0]) * _tick(video)
             rate = _constant_rate(times, video.average_rate, _tick(video))
             duration = len(times) / rate if rate else end - start
-            video_track = VideoTrack(path, video.index, start - zero, duration, times, rate)
+            video_track = VideoTrack(path, video.index, start - zero, duration, times, rate, start)
         if audio is not None and audio.index in spans:
             start, end = spans[audio.index]
             audio_track = AudioTrack(
-                path, audio.index, start - zero, end - start, audio.sample_rate, audio.channels
+                path,
+                audio.index,
+                start - zero,
+                end - start,
+                audio.sample_rate,
+                audio.channels,
+                start,
             )
     return video_track, audio_track
 
 
 def _span(packets: list[tuple[int, int]], stream: av.stream.Stream) -> tuple[float, float]:
-    """First and last moment (s) of a stream; its own stated duration wins where it has one."""
+    """First and last moment (s) of a stream, from its packets.
+
+    The last packet of a sound may be filled up by the encoder; the stated duration tells by how
+    much. Where it is further off it is an estimate, and does not count.
+    """
     first = min(pts for pts, _ in packets)
     last = max(pts + duration for pts, duration in packets)
     if stream.start_time is not None:
         first = max(first, stream.start_time)  # samples before it are the encoder's padding
-    if stream.duration:
-        last = min(last, first + stream.duration)
+    stated = first + (stream.duration or 0)
+    if stream.type == "audio" and 0 < (last - stated) * _tick(stream) < _LONGEST_FILLING:
+        last = stated
     return first * _tick(stream), last * _tick(stream)
 
 
@@ -173,7 +197,7 @@ def _constant_rate(times: np.ndarray, rate: Fraction | None, tick: float) -> flo
 def picture_track(path: str | Path, duration: float) -> VideoTrack:
     """A picture shown for `duration` seconds, as a track of one frame."""
     path = require_file(path, "picture")
-    if not duration > 0:
+    if not 0 < duration < float("inf"):
         raise InputError(f"a picture is shown for a positive time; {duration:g} s is not")
     _read_picture(path)
     return VideoTrack(path, None, 0.0, float(duration), np.zeros(1), None)
@@ -184,9 +208,21 @@ def _read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray
 
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
+            if upright.has_transparency_data:  # shown on white, as a page of paper
+                upright = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            upright = upright.convert("RGB")
             return np.array(upright.resize(size, Image.Resampling.BOX) if size else upright)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
         raise InputError(
             f"{path} cannot be read as a picture ({type(error).__name__}); "
             f"known formats: {', '.join(PICTURE_SUFFIXES)}"
@@ -223,7 +259,7 @@ def iter_frames(
         yield from ((number, picture) for number in wanted)
         return
     to_rgb = _ToRgb(size)
-    position, number, first, last = 0, -1, None, None
+    position, number, last = 0, -1, None
     with _open(track.path) as container:
         for frame in _decoded(container, container.streams[track.stream]):
             if position == len(wanted):
@@ -231,9 +267,8 @@ def iter_frames(
             if frame.time is None:
                 number += 1
             else:
-                first = frame.time if first is None else first
-                number = int(np.searchsorted(track.frame_times, frame.time - first + 1e-4)) - 1
-                number = max(number, 0)
+                since = frame.time - track.origin
+                number = max(0, int(np.searchsorted(track.frame_times, since + 1e-4)) - 1)
             # Numbers that a damaged packet swallowed show what was on the screen before.
             while position < len(wanted) and wanted[position] < number:
                 yield wanted[position], to_rgb(last or frame)
@@ -324,12 +359,11 @@ def _audio_pieces(track: AudioTrack) -> Iterator[np.ndarray]:
     """Float samples in order, silence filled in where time stamps leave a gap of over 50 ms."""
     with _open(track.path) as container:
         to_float = av.AudioResampler(format="fltp")
-        position, zero = 0, None
+        position = 0
         for frame in _decoded(container, container.streams[track.stream]):
             if frame.pts is not None:
                 time = frame.pts * float(frame.time_base)
-                zero = time if zero is None else zero
-                gap = round((time - zero) * track.rate) - position
+                gap = round((time - track.origin) * track.rate) - position
                 if gap > 0.05 * track.rate:
                     yield np.zeros((track.channels, gap), np.float32)
                     position += gap

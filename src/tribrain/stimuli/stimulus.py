@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,8 +158,9 @@ class Stimulus:
         path = Path(path)
         text = read_text(path)
         if transcript is not None:
-            words = read_transcript(transcript)
-            notes = [f"word times of {Path(transcript).name}; no sound, no video"]
+            words, notes = read_transcript(transcript)
+            _warn(path, notes)
+            notes = [f"word times of {Path(transcript).name}; no sound, no video", *notes]
         else:
             words = spoken_times(text)
             notes = ["word times are those of reading aloud at 5 syllables a second; no sound"]
@@ -198,7 +200,7 @@ class Stimulus:
         running = read_text(text) if text is not None else None
         words: tuple[Word, ...] = ()
         if transcript is not None:
-            every = read_transcript(transcript)
+            every, said = read_transcript(transcript)
             words = tuple(word for word in every if word.start < duration)
             late = len(every) - len(words)
             if not words:
@@ -207,13 +209,19 @@ class Stimulus:
                     f"ends at {duration:.3f} s (the first starts at {every[0].start:.3f} s)"
                 )
             if late:
-                notes.append(f"{late} words start after the stimulus ends and were left out")
-                warnings.warn(f"{path.name}: {notes[-1]}", InputWarning, stacklevel=4)
+                said.append(f"{late} words start after the stimulus ends and were left out")
+            _warn(path, said)
+            notes += said
         else:
             why = "no word times were given (--transcript) and no speech recogniser is installed"
             if audio is None:
                 why = "no word times were given (--transcript) and there is no sound to hear"
             notes.append(f"no words: {why}")
             if running is not None or audio is not None:
-                warnings.warn(f"{path.name}: text is left out: {why}", InputWarning, stacklevel=4)
+                _warn(path, [f"text is left out: {why}"])
         return cls(safe_name(path.stem), duration, video, audio, words, running, path, tuple(notes))
+
+
+def _warn(path: Path, notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(f"{path.name}: {note}", InputWarning, stacklevel=5)

@@ -9,12 +9,11 @@ import itertools
 import math
 import re
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tribrain.errors import InputError, InputWarning
+from tribrain.errors import InputError
 from tribrain.files import require_file
 
 TRANSCRIPT_SUFFIXES = (".tsv", ".csv")
@@ -25,7 +24,15 @@ _END_COLUMNS = ("end", "offset_s")
 
 # Scripts written without spaces: each character stands for itself when texts are matched.
 _UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['’][^\W_{_UNSPACED}]+)*")
+# Signs that belong to the letter before them: vowels of Hindi and Arabic, accents set apart.
+_MARKS = "".join(
+    chr(c)
+    for c in range(0x10000)
+    if unicodedata.category(chr(c))[0] == "M" and not re.match(f"[{_UNSPACED}]", chr(c))
+)
+_LETTER = rf"(?:[^\W_{_UNSPACED}]|[{_MARKS}])"
+_STOPS, _COMMAS = r"[.!?…。！？؟۔।]", r"[,;:–—，、；：،؛]"
+_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]{_LETTER}*(?:['’]{_LETTER}+)*")
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,12 @@ def read_text(path: str | Path, what: str = "text") -> str:
     return text
 
 
-def read_transcript(path: str | Path) -> list[Word]:
+def read_transcript(path: str | Path) -> tuple[list[Word], list[str]]:
     """Read word times from a table.
 
     The columns are ``text`` or ``word``; ``start``, ``onset`` or ``onset_s``; ``duration``, or
     ``end`` or ``offset_s``; times in seconds. A row of several words is spread over its span in
-    proportion to the words' syllables, with a warning. Rows without text are passed over.
+    proportion to the words' syllables, with a note. Rows without text are passed over.
 
     Parameters
     ----------
@@ -66,7 +73,10 @@ def read_transcript(path: str | Path) -> list[Word]:
 
     Returns
     -------
-    list of Word, by start
+    words : list of Word
+        By start.
+    notes : list of str
+        How the table was read where it was not a word a row.
 
     Raises
     ------
@@ -89,18 +99,22 @@ def read_transcript(path: str | Path) -> list[Word]:
     else:
         rows = csv.reader(io.StringIO(content))
     try:
-        table = [row for row in rows if any(cell.strip() for cell in row)]
+        table = [
+            (number, row)
+            for number, row in enumerate(rows, start=1)
+            if any(cell.strip() for cell in row)
+        ]
     except csv.Error as error:
         raise InputError(f"transcript {path.name} is not a table: {error}") from None
     if not table:
         raise InputError(f"transcript {path.name} is empty")
-    header = [cell.strip().lower() for cell in table[0]]
+    header = [cell.strip().lower() for cell in table[0][1]]
     text_column = _column(header, _TEXT_COLUMNS, path)
     start_column = _column(header, _START_COLUMNS, path)
     length_column = _column(header, _DURATION_COLUMNS + _END_COLUMNS, path)
     words: list[Word] = []
     spread = 0
-    for number, row in enumerate(table[1:], start=2):
+    for number, row in table[1:]:
         row = row + [""] * (len(header) - len(row))
         text = unquote(row[text_column]) if suffix == ".tsv" else row[text_column].strip()
         if not text:
@@ -119,14 +133,13 @@ def read_transcript(path: str | Path) -> list[Word]:
         words.extend(spread_over(parts, start, length))
     if not words:
         raise InputError(f"transcript {path.name} holds no words")
+    notes = []
     if spread:
-        warnings.warn(
-            f"transcript {path.name}: {spread} rows hold several words; "
-            "their words are spread over the row's span by syllables",
-            InputWarning,
-            stacklevel=2,
+        notes.append(
+            f"{spread} rows of {path.name} hold several words, which are spread over the row's "
+            "span by syllables"
         )
-    return sorted(words, key=lambda word: word.start)
+    return sorted(words, key=lambda word: word.start), notes
 
 
 def unquote(cell: str) -> str:
@@ -142,13 +155,14 @@ def _column(header: Sequence[str], names: Sequence[str], path: Path) -> int:
         if name in header:
             return header.index(name)
     raise InputError(
-        f"transcript {path.name} has no column {' or '.join(names)}; it has: {', '.join(header)}"
+        f"transcript {path.name} has no column {' or '.join(names)}; "
+        f"it has: {', '.join(map(repr, header))}"
     )
 
 
 def _seconds(cell: str, column: str, number: int, path: Path) -> float:
     try:
-        value = float(cell)
+        value = math.nan if "_" in cell else float(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0:
@@ -207,7 +221,7 @@ def spoken_times(
     for chunk in text.split():
         tokens = list(_TOKEN.finditer(chunk))
         if not tokens:
-            now += stop if re.search(r"[.!?…]", chunk) else comma if words else 0.0
+            now += 0.0 if not words else stop if re.search(_STOPS, chunk) else comma
             continue
         if re.search(f"[{_UNSPACED}]", chunk):
             parts = [(t.group(), chunk[t.end() : n.start()]) for t, n in itertools.pairwise(tokens)]
@@ -218,9 +232,9 @@ def spoken_times(
             duration = syllable * syllables(part)
             words.append(Word(part, round(now, 6), duration))
             now += duration
-            if re.search(r"[.!?…。！？]", after):
+            if re.search(_STOPS, after):
                 now += stop
-            elif re.search(r"[,;:–—，、；：]", after):
+            elif re.search(_COMMAS, after):
                 now += comma
     return words
 
@@ -269,12 +283,20 @@ def running_text(words: Sequence[Word], text: str | None) -> tuple[str, list[tup
         run_end = position
         while run_end < len(words) and matched[run_end] is None:
             run_end += 1
-        gap_end = matched[run_end][0] if run_end < len(words) else next_token  # type: ignore[index]
+        gap_end = matched[run_end][0] if run_end < len(words) else len(in_text)  # type: ignore[index]
         # Text that the words stand for goes; a long stretch that nobody spoke stays.
         if 0 < gap_end - next_token <= 2 * (run_end - position):
             out = _join(out, text[cursor : in_text[next_token].start()])
             cursor, next_token = in_text[gap_end - 1].end(), gap_end
         for word in words[position:run_end]:
+            limit = in_text[next_token].start() if next_token < len(in_text) else len(text)
+            place = text.find(word.text, cursor, limit)
+            # A mark that the transcript counts as a word, and the text has here.
+            if not _TOKEN.search(word.text) and place >= 0:
+                out = _join(out, text[cursor : place + len(word.text)])
+                cursor = place + len(word.text)
+                spans.append((len(out) - len(word.text), len(out)))
+                continue
             out = _join(out, " " + word.text if out and not out.endswith(" ") else word.text)
             spans.append((len(out) - len(word.text), len(out)))
         position = run_end

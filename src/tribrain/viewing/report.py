@@ -58,7 +58,7 @@ def report_page(
     parts = [
         f"<h1>Predicted brain response: {escape(title)}</h1>",
         f'<p class="label">{escape(attrs["label"])}</p>',
-        _facts(response),
+        _facts(response, stimulus),
     ]
     if response.space.is_surface:
         moments = response.telling_rows(n_moments)
@@ -82,16 +82,17 @@ def report_page(
     )
 
 
-def _facts(response: Response) -> str:
+def _facts(response: Response, stimulus: Stimulus | None) -> str:
     data, attrs = response.data, response.data.attrs
     provenance: Mapping[str, Any] = response.provenance
     source = provenance.get("stimulus", {})
+    notes = source.get("notes", stimulus.notes if stimulus is not None else ())
     rows = {
         "Model": f"{attrs['model']} (revision {attrs['revision']})",
         "Licence": attrs["licence"],
         "Person": attrs["subject"],
         "Modalities": ", ".join(attrs["modalities"]),
-        "Left out, changed": "; ".join(source.get("notes", ())) or "nothing",
+        "Left out, changed": "; ".join(notes) or "nothing",
         "Stimulus": f"{source.get('file', '')} {source.get('duration_s', 0):.3f} s",
         "Response": f"{data.sizes['time']} rows of 1 s, {data.sizes['vertex']:,} values, "
         f"{attrs['space']}",
@@ -144,7 +145,8 @@ def _frames(stimulus: Stimulus | None, rows: Sequence[int]) -> dict[int, str]:
     from PIL import Image
 
     track = stimulus.video
-    times = np.maximum(0.0, np.array(rows, float) - track.start)
+    rows = [row for row in rows if row >= track.start]
+    times = np.array(rows, float) - track.start
     numbers = track.frame_numbers(times)
     shown = dict(iter_frames(track, numbers.tolist()))
     urls = {}
