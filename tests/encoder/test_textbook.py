@@ -247,7 +247,7 @@ def test_moving_grating_drives_hmt_and_a_static_one_does_not(tmp_path):
 def test_half_field_grating_drives_the_opposite_hemisphere(tmp_path, part, driven, spared):
     found = peaks(see(tmp_path / "half.mp4", grating(3, part)))
     assert found[f"V1_{driven}"] > 1
-    assert found[f"V1_{driven}"] > 4 * abs(found[f"V1_{spared}"])
+    assert found[f"V1_{driven}"] > 20 * abs(found[f"V1_{spared}"])
     assert found[f"hMT+_{driven}"] > 1.3 * found[f"hMT+_{spared}"]
     assert found[f"hMT+_{spared}"] > 0.3 * found[f"hMT+_{driven}"]  # both half-fields reach MST
 

@@ -68,7 +68,14 @@ def grating(hertz: float, angle: float = 0.0, cycles: float = 8, seconds: int = 
 
 
 def motion_energy(luma: np.ndarray) -> np.ndarray:
-    """Motion energy (time, 2 halves) with complex filters, in double precision."""
+    """Motion energy (time, 2 halves), each half of the picture on its own."""
+    halves = [energy_of_half(luma[:, :, :32]), energy_of_half(luma[:, :, 32:])]
+    root = np.sqrt(np.stack(halves, axis=1))
+    return (root / visual._TYPICAL_MOTION) ** visual._MOTION_EXPONENT
+
+
+def energy_of_half(luma: np.ndarray) -> np.ndarray:
+    """Mean energy (time,) with complex filters, in double precision."""
     time = np.arange(-visual._REACH, visual._REACH + 1) / FRAME_RATE
     envelope = np.exp(-(time**2) / (2 * 0.15**2))
     wave = np.exp(2j * np.pi * visual._TEMPORAL_FREQUENCY * time)
@@ -94,12 +101,7 @@ def motion_energy(luma: np.ndarray) -> np.ndarray:
                         one = correlate1d(part, kernel, axis=0, mode="nearest")
                         answer = answer + unit * turn * one
                 energies.append(np.abs(answer) ** 2)
-    halves = [np.mean([e[:, :, part].mean((1, 2)) for e in energies], axis=0) for part in HALVES]
-    root = np.sqrt(np.stack(halves, axis=1))
-    return (root / visual._TYPICAL_MOTION) ** visual._MOTION_EXPONENT
-
-
-HALVES = (slice(0, 16), slice(16, 32))
+    return np.mean([energy.mean((1, 2)) for energy in energies], axis=0)
 
 
 # What is seen
