@@ -69,8 +69,10 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         destination.mkdir(exist_ok=True)
         for entry in sorted(partial.iterdir()):
             target = destination / entry.name
-            if target.is_dir():
+            if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
+            elif entry.is_dir():
+                target.unlink(missing_ok=True)
             entry.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -261,6 +261,32 @@ def test_overwrite_leaves_no_file_of_the_response_before(tmp_path):
     assert names(tmp_path) == expected.split()
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [".."],
+        [""],
+        ["."],
+        ["../keep.txt"],
+        ["film_response.zarr/../../keep.txt"],
+        [5],
+        None,
+    ],
+    ids=str,
+)
+def test_damaged_list_of_files_deletes_nothing_outside_or_new(tmp_path, listed):
+    parent = tmp_path / "parent"
+    made().save(parent / "out", "film")
+    (parent / "keep.txt").write_text("mine")
+    (parent / "out" / "keep.txt").write_text("mine too")
+    description = parent / "out" / "film_response.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"files": listed}))
+    made(rows=6).save(parent / "out", "film")
+    assert (parent / "keep.txt").exists()
+    assert (parent / "out" / "keep.txt").exists()
+    assert load_response(parent / "out").data.sizes["time"] == 6
+
+
 def test_target_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(InputError, match="is a file; --out takes a folder"):

@@ -158,7 +158,7 @@ def test_page_states_label_licence_clock_unit_and_what_was_left_out(film):
         "no sound; 3 words start after the stimulus ends",
         "made (revision 7)",
         "audio, video",
-        "film.mp4 3.500 s",
+        "film.mp4, 3.500 s",
         "row t holds the BOLD signal at t + 5 s",
         "z-scored BOLD signal, no absolute amplitude",
         "carries no map of its own accuracy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -44,7 +45,8 @@ def save_response(
     formats : sequence of str
         Any of `FORMATS`. A response that lies on no surface has no GIFTI file.
     overwrite : bool
-        Replace the response to another stimulus; its files are removed, others stay.
+        Replace the response to another stimulus. What is replaced, by this or by the same
+        stimulus, goes with all its files; files that are not a response's stay.
     also : mapping of str to str, optional
         More text files by name (the report, the words).
 
@@ -60,9 +62,7 @@ def save_response(
     """
     name = safe_name(name)
     check_target(directory, name, _source_checksum(response), overwrite=overwrite)
-    for kind in formats:
-        if kind not in FORMATS:
-            raise InputError(f"format {kind!r} is unknown; known: {', '.join(FORMATS)}")
+    check_formats(formats)
     with whole_folder(directory) as partial:
         _write_zarr(response, partial / f"{name}_response.zarr")
         for kind in formats:
@@ -87,15 +87,30 @@ def save_response(
 
 
 def _files_of_former(directory: Path) -> set[str]:
-    """Names of the files that responses in a folder say are theirs, plain names alone."""
+    """Files in a folder that belong to responses in it, by what their descriptions list.
+
+    Only names that a response of that name can have: a damaged or foreign list removes nothing.
+    """
     names = set()
     for description in directory.glob("*_response.json"):
+        name = description.name.removesuffix("_response.json")
+        own = re.compile(rf"(?:{re.escape(name)}|sub-\w+_task-{bids_label(name)})_[\w.-]+")
         try:
-            listed = json.loads(description.read_text("utf-8")).get("files", [])
-        except (ValueError, AttributeError):
-            continue
-        names |= {description.name, *(name for name in listed if Path(name).name == name)}
+            listed = json.loads(description.read_text("utf-8"))["files"]
+            names |= {file for file in listed if isinstance(file, str) and own.fullmatch(file)}
+        except (ValueError, KeyError, TypeError):
+            pass
+        names.add(description.name)
     return names
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse a format that is not in `FORMATS`."""
+    if isinstance(formats, str):
+        raise InputError(f"formats is the text {formats!r}; a list of {', '.join(FORMATS)} fits")
+    for kind in formats:
+        if kind not in FORMATS:
+            raise InputError(f"format {kind!r} is unknown; known: {', '.join(FORMATS)}")
 
 
 def check_target(directory: Path, name: str, checksum: str | None, *, overwrite: bool) -> None:
@@ -109,7 +124,7 @@ def check_target(directory: Path, name: str, checksum: str | None, *, overwrite:
             held = json.loads(file.read_text("utf-8"))["stimulus"]["sha256"]
         except (ValueError, KeyError, TypeError):
             held = None
-        if file.name != f"{name}_response.json" or (checksum and held != checksum):
+        if file.name != f"{name}_response.json" or held != checksum:
             raise InputError(
                 f"{directory} holds the response to another stimulus ({file.name}); "
                 "choose another --out or add --overwrite"
@@ -217,7 +232,7 @@ def _write_gifti(response: Response, folder: Path, name: str) -> None:
                     row,
                     intent="NIFTI_INTENT_TIME_SERIES",
                     datatype="NIFTI_TYPE_FLOAT32",
-                    meta=nib.gifti.GiftiMetaData({"TimeStep": "1.0"}),
+                    meta=nib.gifti.GiftiMetaData({"TimeStep": "1000.0"}),  # ms, as FreeSurfer
                 )
             )
         stem = (

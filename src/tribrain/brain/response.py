@@ -85,7 +85,10 @@ class Response:
         from nilearn.surface import InMemoryMesh, PolyMesh, SurfaceImage
 
         space = self._surface_space()
-        meshes = {side: InMemoryMesh(*surface(space.name, side, "pial")) for side in HEMISPHERES}
+        meshes = {
+            side: InMemoryMesh(*(part.copy() for part in surface(space.name, side, "pial")))
+            for side in HEMISPHERES
+        }
         values = {side: self.data.values[:, space.slice(side)].T for side in HEMISPHERES}
         return SurfaceImage(mesh=PolyMesh(**meshes), data=values)
 
@@ -127,10 +130,14 @@ class Response:
             left = left - np.outer(left @ direction, direction)
         return sorted(chosen)
 
-    def save(self, directory: str | Path, name: str = "response", **options: Any) -> Path:
-        """Write the response to a folder (`tribrain.brain.export.save_response`)."""
+    def save(self, directory: str | Path, name: str | None = None, **options: Any) -> Path:
+        """Write the response to a folder (`tribrain.brain.export.save_response`).
+
+        The files are named after the stimulus unless `name` is given.
+        """
         from tribrain.brain.export import save_response
 
+        name = name or self.provenance.get("stimulus", {}).get("name") or "response"
         return save_response(self, Path(directory), name, **options)
 
     def _surface_space(self) -> Space:

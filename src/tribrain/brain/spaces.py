@@ -65,13 +65,14 @@ def known_spaces() -> dict[str, Space]:
 def find_space(name: str | None, size: int) -> Space:
     """The space of `size` values, checked against its name where one is given.
 
-    A size that no known space has is a list of unnamed outputs (such as parcels): it can be
-    saved and analysed, and not be drawn.
+    The size decides: checkpoints name the mesh that their data were projected to, and some hold
+    fewer outputs. A size that no known space has is a list of unnamed outputs (such as parcels):
+    it can be saved and analysed, and not be drawn.
 
     Raises
     ------
     InputError
-        If the named space has another size.
+        If a known space is named and no known space has the size.
     """
     spaces = known_spaces()
     fitting = [space for space in spaces.values() if space.size == size]
@@ -111,10 +112,12 @@ def surface(space: str, hemisphere: str, kind: str = "white") -> tuple[np.ndarra
 
     n = FSAVERAGE[space]
     mesh = load_surf_mesh(_nilearn_surface(kind, hemisphere))
-    if space == "fsaverage5":
-        return np.asarray(mesh.coordinates, float), np.asarray(mesh.faces)
-    sphere = surface("fsaverage5", hemisphere, "sphere")[0]
-    return np.asarray(mesh.coordinates[:n], float), _faces_of_sphere(sphere[:n])
+    coordinates, faces = np.array(mesh.coordinates[:n], float), np.array(mesh.faces)
+    if space != "fsaverage5":
+        faces = _faces_of_sphere(surface("fsaverage5", hemisphere, "sphere")[0][:n])
+    for array in (coordinates, faces):
+        array.setflags(write=False)  # one copy serves all
+    return coordinates, faces
 
 
 def _faces_of_sphere(points: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,14 @@ from tribrain.stimuli.stimulus import Stimulus
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Features by modality, the number of rows to predict, and which rows an event touches."""
+    """Features by modality, the number of rows to predict, which rows an event touches, and where
+    they come from (plain data; empty where features alone were given).
+    """
 
     features: Mapping[str, np.ndarray]
     n_rows: int
     covered: np.ndarray
+    source: dict[str, Any]
 
 
 def gather_inputs(
@@ -76,11 +80,14 @@ def gather_inputs(
     if not (math.isfinite(duration) and duration > 0):
         raise InputError(f"a duration of {duration:g} s: a positive number of seconds fits")
     rows = n_rows(duration)
-    covered = np.arange(rows) < n_rows(lengths[0] / frequency)
+    covered, source = np.arange(rows) < n_rows(lengths[0] / frequency), {}
     if stimulus is not None:
         events = [span for name in features for span in event_spans(stimulus, name)]
         covered = covered_rows(events, rows)
-    return Inputs(features, rows, covered)
+        unused = [name for name in stimulus.modalities if name not in features]
+        source = {"stimulus": stimulus.describe()}
+        source["stimulus"]["notes"] += [f"{name} was not used" for name in unused]
+    return Inputs(features, rows, covered, source)
 
 
 def shared_modalities(

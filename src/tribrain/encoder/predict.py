@@ -153,6 +153,7 @@ class TrainedModel:
                 "modalities": [name for name in self.modalities if name in inputs.features],
             },
             provenance={
+                **inputs.source,
                 "model": self.describe(),
                 "settings": {"overlap_s": float(overlap), "device": self.device},
             },

@@ -137,7 +137,7 @@ class TextbookModel:
                 "subject": "unseen",
                 "modalities": [name for name in self.modalities if name in inputs.features],
             },
-            provenance={"model": self.describe(), "settings": {}},
+            provenance={**inputs.source, "model": self.describe(), "settings": {}},
         )
 
     def describe(self) -> dict[str, Any]:

@@ -114,7 +114,10 @@ def _describe(samples: Tensor) -> Tensor:
 
 
 def _modulation(envelope: Tensor) -> Tensor:
-    """Strength of an envelope's modulation at the rate of syllables (100 values a second)."""
+    """Strength of an envelope's modulation at the rate of syllables (100 values a second).
+
+    The filter and the smoothing are symmetric: a value sees up to 0.75 s to each side.
+    """
     reach = _STEP // 2
     time = torch.arange(-reach, reach + 1.0) / _STEP
     taper = torch.hann_window(2 * reach + 3, periodic=False)[1:-1]

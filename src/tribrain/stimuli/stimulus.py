@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tribrain.errors import InputError, InputWarning
-from tribrain.files import require_file, safe_name
+from tribrain.files import require_file, safe_name, sha256
 from tribrain.stimuli.media import (
     PICTURE_SUFFIXES,
     SOUND_SUFFIXES,
@@ -66,6 +67,19 @@ class Stimulus:
         """Those of text, audio and video that the stimulus has."""
         present = {"text": bool(self.words), "audio": self.audio, "video": self.video}
         return tuple(name for name in MODALITIES if present[name])
+
+    def describe(self) -> dict[str, Any]:
+        """What the stimulus is, as plain data, with the SHA-256 of its file if it is there."""
+        return {
+            "name": self.name,
+            "file": self.path.name,
+            "sha256": sha256(self.path) if self.path.is_file() else None,
+            "duration_s": self.duration,
+            "modalities": list(self.modalities),
+            "words": len(self.words),
+            "language": self.language,
+            "notes": list(self.notes),
+        }
 
     @classmethod
     def open(

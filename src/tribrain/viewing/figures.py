@@ -53,7 +53,7 @@ def surface_figure(values: np.ndarray, space: Space, limit: float) -> Figure:
     for place, (side, view) in enumerate(VIEWS):
         axes = figure.add_axes((place * 0.245, -0.1, 0.245, 1.2), projection="3d")
         plot_surf_stat_map(
-            surface(space.name, side, "infl"),
+            tuple(part.copy() for part in surface(space.name, side, "infl")),
             shown[space.slice(side)],
             hemi=side,
             view=view,

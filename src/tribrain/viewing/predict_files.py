@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import tribrain
-from tribrain.brain.export import FORMATS, check_target, save_response
-from tribrain.brain.response import Response
-from tribrain.encoder.models import load_model, pick_device
-from tribrain.errors import InputError
+from tribrain.brain.export import check_formats, check_target, save_response
+from tribrain.encoder.models import load_model
 from tribrain.features.extract import Progress
 from tribrain.files import sha256
 from tribrain.stimuli.stimulus import Stimulus
@@ -50,32 +48,22 @@ def predict_to_folder(
     Path
         The folder, by default ``NAME_tribrain`` in the working directory.
     """
-    for kind in formats:
-        if kind not in FORMATS:
-            raise InputError(f"format {kind!r} is unknown; known: {', '.join(FORMATS)}")
-    device = pick_device(device)
+    check_formats(formats)
     stimulus = Stimulus.open(
         path, transcript=transcript, text=text, duration=duration, language=language
     )
     out = Path(f"{stimulus.name}_tribrain") if out is None else out
-    checksum = sha256(path)
-    check_target(out, stimulus.name, checksum, overwrite=overwrite)
+    check_target(out, stimulus.name, sha256(path), overwrite=overwrite)
     loaded = load_model(model, backbones=backbones, device=device)
     response = loaded.predict(
         stimulus, subject=subject, modalities=modalities, overlap=overlap, progress=progress
     )
     source = {
-        "file": path.name,
-        "sha256": checksum,
-        "duration_s": stimulus.duration,
-        "modalities": list(stimulus.modalities),
-        "words": len(stimulus.words),
-        "language": stimulus.language,
-        "notes": _notes(stimulus, response),
+        **response.provenance["stimulus"],
         "transcript": _file_facts(transcript),
         "text": _file_facts(text),
     }
-    provenance = {"stimulus": source, **response.provenance, "versions": versions()}
+    provenance = {**response.provenance, "stimulus": source, "versions": versions()}
     response = dataclasses.replace(response, provenance=provenance)
     also = {f"{stimulus.name}_report.html": report_page(response, stimulus, title=stimulus.name)}
     if stimulus.words:
@@ -100,12 +88,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _notes(stimulus: Stimulus, response: Response) -> list[str]:
-    used = response.data.attrs["modalities"]
-    unused = [name for name in stimulus.modalities if name not in used]
-    return [*stimulus.notes, *(f"{name} was not used" for name in unused)]
 
 
 def _file_facts(path: Path | None) -> dict[str, Any] | None:

@@ -93,7 +93,7 @@ def _facts(response: Response, stimulus: Stimulus | None) -> str:
         "Person": attrs["subject"],
         "Modalities": ", ".join(attrs["modalities"]),
         "Left out, changed": "; ".join(notes) or "nothing",
-        "Stimulus": f"{source.get('file', '')} {source.get('duration_s', 0):.3f} s",
+        "Stimulus": f"{source['file']}, {source['duration_s']:.3f} s" if source else "not recorded",
         "Response": f"{data.sizes['time']} rows of 1 s, {data.sizes['vertex']:,} values, "
         f"{attrs['space']}",
         "Time": f"row t holds the BOLD signal at t + {attrs['lag']:g} s",
