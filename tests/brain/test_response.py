@@ -186,3 +186,9 @@ def test_telling_rows_leave_the_response_as_it_was():
     before = response.data.values.copy()
     response.telling_rows(3)
     np.testing.assert_array_equal(response.data.values, before)
+
+
+def test_a_pattern_that_only_grows_and_fades_is_told_once():
+    pattern = np.random.default_rng(0).normal(size=30)
+    values = np.outer([0.2, 0.9, 1.0, 0.5], pattern)
+    assert made(values).telling_rows(4) == [2]

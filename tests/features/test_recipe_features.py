@@ -225,3 +225,15 @@ def test_frames_are_held_only_as_long_as_clips_show_them(tmp_path, backbones, mo
     )
     extract(tribrain.Stimulus.from_video(film), backbones)
     assert 64 <= most[0] <= 64 + 14  # a clip's frames and those between two clips
+
+
+def test_a_film_and_a_sound_shorter_than_a_sample_have_no_series(tmp_path, backbones):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 36, 48, 3)).astype(np.uint8)
+    film = makers.write_film(tmp_path / "blink.mp4", frames, rate=25)
+    assert not extract(tribrain.Stimulus.from_video(film), backbones)["video"].any()
+    sound = makers.write_sound(tmp_path / "click.wav", np.ones(1600), 16_000)
+    with pytest.warns(tribrain.InputWarning, match="text is left out"):
+        stimulus = tribrain.Stimulus.from_audio(sound)
+    series = extract(stimulus, backbones)["audio"]
+    assert series.shape == (2, 16, 200)
+    assert not series.any()

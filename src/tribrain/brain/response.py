@@ -115,16 +115,21 @@ class Response:
         """Rows whose patterns over the cortex are strong and unlike each other, in order of time.
 
         The strongest row first, then each time the row with the most that the rows before it do
-        not explain (a pivoted Gram-Schmidt). The medial wall does not count.
+        not explain (a pivoted Gram-Schmidt), as long as that is a tenth of the strongest one or
+        more. The medial wall does not count.
         """
         left = self.data.values.astype(float)
         if self.space.is_surface:
             left = left[:, ~medial_wall(self.space.name)]
         chosen: list[int] = []
+        strongest = 0.0
         for _ in range(min(count, len(left))):
             norms = np.linalg.norm(left, axis=1)
             norms[chosen] = -1.0
             row = int(norms.argmax())
+            if chosen and norms[row] < strongest / 10:
+                break
+            strongest = float(norms[row]) if not chosen else strongest
             chosen.append(row)
             direction = left[row] / max(float(norms[row]), 1e-12)
             left = left - np.outer(left @ direction, direction)

@@ -57,6 +57,8 @@ def sound_series(
     -------
     ndarray (layers, dim, n), float32
     """
+    if n == 0:  # a piece shorter than half a sample
+        return np.zeros((len(backbone.groups), backbone.model.config.hidden_size, 0), np.float32)
     inputs = extractor(
         mono_16k(samples, rate).numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
     )

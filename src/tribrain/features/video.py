@@ -117,8 +117,6 @@ def clip_vectors(
         for chunk in chunks
     ]
     clips = [tuple(clip) for plan in plans for clip in plan.tolist()]
-    if not clips:
-        return
     batches = _batches(clips, clips_per_batch or _clips_per_batch(backbone))
     vectors: dict[tuple[int, ...], np.ndarray] = {}
     finished, last_use = 0, {clip: number for number, clip in enumerate(clips)}

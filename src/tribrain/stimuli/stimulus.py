@@ -118,18 +118,17 @@ class Stimulus:
             made = cls._from_media(path, **words)
         elif suffix in PICTURE_SUFFIXES:
             made = cls.from_image(path, duration=duration, **words)
-        elif suffix in TEXT_SUFFIXES:
-            if text is not None:
-                raise InputError(f"{path.name} is the text itself; leave --text out")
-            made = cls.from_text(path, transcript=transcript)
+        elif suffix not in TEXT_SUFFIXES:
+            known = VIDEO_SUFFIXES + SOUND_SUFFIXES + PICTURE_SUFFIXES + TEXT_SUFFIXES
+            raise InputError(
+                f"{path.name}: unknown kind of stimulus {suffix or '(no suffix)'!r}; "
+                f"known: {', '.join(known)}"
+            )
+        elif text is not None:
+            raise InputError(f"{path.name} is the text itself; leave --text out")
         else:
-            made = None
-        if made is not None:
-            return dataclasses.replace(made, language=language)
-        raise InputError(
-            f"{path.name}: unknown kind of stimulus {suffix or '(no suffix)'!r}; known: "
-            + ", ".join(VIDEO_SUFFIXES + SOUND_SUFFIXES + PICTURE_SUFFIXES + TEXT_SUFFIXES)
-        )
+            made = cls.from_text(path, transcript=transcript)
+        return dataclasses.replace(made, language=language)
 
     @classmethod
     def from_video(
