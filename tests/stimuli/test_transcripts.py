@@ -150,7 +150,7 @@ def test_a_row_of_several_words_is_spread_over_its_span_and_said_so(tmp_path):
     content = table("text start duration", "the~fisherman~sang 2 1.5", "sea 4 1")
     words, notes = read_transcript(transcript(tmp_path, content))
     assert len(notes) == 1
-    assert "1 rows of words.tsv hold" in notes[0]
+    assert "words.tsv: 1 row holds several words" in notes[0]
     assert [word.text for word in words] == ["the", "fisherman", "sang", "sea"]
     assert [word.start for word in words] == pytest.approx([2, 2.3, 3.2, 4])
     assert [word.duration for word in words] == pytest.approx([0.3, 0.9, 0.3, 1])

@@ -222,7 +222,8 @@ class Stimulus:
                     f"ends at {duration:.3f} s (the first starts at {every[0].start:.3f} s)"
                 )
             if late:
-                said.append(f"{late} words start after the stimulus ends and were left out")
+                words_start, were = ("word starts", "was") if late == 1 else ("words start", "were")
+                said.append(f"{late} {words_start} after the stimulus ends and {were} left out")
             _warn(path, said)
             notes += said
         else:

@@ -135,9 +135,9 @@ def read_transcript(path: str | Path) -> tuple[list[Word], list[str]]:
         raise InputError(f"transcript {path.name} holds no words")
     notes = []
     if spread:
+        rows = "1 row holds" if spread == 1 else f"{spread} rows hold"
         notes.append(
-            f"{spread} rows of {path.name} hold several words, which are spread over the row's "
-            "span by syllables"
+            f"{path.name}: {rows} several words, which are spread over the row's span by syllables"
         )
     return sorted(words, key=lambda word: word.start), notes
 
