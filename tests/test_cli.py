@@ -373,3 +373,50 @@ def test_an_unforeseen_error_ends_with_1_and_leaves_nothing(run, tmp_path, monke
     assert done.returncode == 1
     assert "No space left" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["one.txt"]
+
+
+def test_names_with_a_colon_and_other_letters_are_read(run, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (25, 32, 32, 3)).astype(np.uint8)
+    makers.write_film(tmp_path / "film.mp4", frames)
+    (tmp_path / "film.mp4").rename(tmp_path / "Кино: 映画.mp4")
+    done = run("predict", "Кино: 映画.mp4")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "Кино映画_tribrain" / "Кино映画_response.json").is_file()
+
+
+def test_a_folder_called_textbook_is_not_the_model(run, tmp_path):
+    (tmp_path / "textbook").mkdir()
+    (tmp_path / "one.txt").write_text("The sea was calm.")
+    assert run("predict", "one.txt").returncode == 0
+    assert run("predict", "one.txt", "--model", "./textbook").returncode == 2
+
+
+def test_the_record_tells_which_backbones_were_used(
+    run, tmp_path, short_film, checkpoint, backbones
+):
+    shutil.copytree(backbones, tmp_path / "others")
+    weights = tmp_path / "others" / "tiny-w2v-bert" / "model.safetensors"
+    from safetensors.torch import load_file, save_file
+
+    changed = {name: 1.3 * value for name, value in load_file(weights).items()}
+    save_file(changed, weights, metadata={"format": "pt"})
+    used = []
+    for number, folder in enumerate((backbones, "others")):
+        done = run(
+            "predict",
+            short_film,
+            "--model",
+            checkpoint,
+            "--backbones",
+            folder,
+            "--modalities",
+            "audio",
+            "--out",
+            f"out{number}",
+        )
+        assert done.returncode == 0, done.stderr
+        facts = json.loads((tmp_path / f"out{number}" / "shortfilm_response.json").read_text())
+        used.append(facts["backbones"]["audio"])
+    assert used[0]["revision"] == "local"
+    assert used[0]["checksums"].keys() == {"config.json", "model.safetensors"}
+    assert used[0]["checksums"] != used[1]["checksums"]

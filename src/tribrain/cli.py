@@ -62,7 +62,7 @@ def predict(
     from tribrain.viewing.progress import progress_lines
 
     with progress_lines() as progress:
-        folder = predict_to_folder(
+        report = predict_to_folder(
             stimulus,
             model=model,
             out=out,
@@ -79,8 +79,7 @@ def predict(
             overwrite=overwrite,
             progress=progress,
         )
-    report = next(folder.glob("*_report.html"))
-    typer.echo(f"written to {folder}; open {report} to look")
+    typer.echo(f"written to {report.parent}; open {report} to look")
 
 
 @models_app.callback(invoke_without_command=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +20,14 @@ def require_file(path: str | Path, what: str) -> Path:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{what} {path} is a folder; a file is expected")
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except PermissionError:
+        there = True
+    if not there:
         raise InputError(f"{what} {path} does not exist")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{what} {path} may not be read; its permissions forbid it")
     return path
 
 
@@ -30,12 +38,18 @@ def one_line(text: str) -> str:
 
 def safe_name(name: str) -> str:
     """Return `name` with everything but letters, digits, ``_`` and ``-`` removed (never empty)."""
-    return re.sub(r"[^A-Za-z0-9_-]", "", name).lstrip("-") or "stimulus"
+    kept = re.sub(r"[^\w-]", "", unicodedata.normalize("NFC", name))
+    return kept.lstrip("-") or "stimulus"
 
 
 def bids_label(name: str) -> str:
-    """Return `name` as a BIDS label: letters and digits alone (never empty)."""
-    return re.sub(r"[^A-Za-z0-9]", "", name) or "unnamed"
+    """Return `name` as a BIDS label: plain letters and digits alone.
+
+    A name without any gets a label of its own, from its checksum.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    label = re.sub(r"[^A-Za-z0-9]", "", plain)
+    return label or "x" + hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def sha256(path: str | Path) -> str:
@@ -45,16 +59,19 @@ def sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def whole_folder(destination: Path) -> Iterator[Path]:
+def whole_folder(destination: Path, replaced: Collection[str] = ()) -> Iterator[Path]:
     """Collect files in a hidden folder beside `destination`; move them in when all are written.
 
-    Entries of the same name are replaced, others in `destination` stay. If the block raises (a
-    full disk, Ctrl-C), nothing in `destination` has changed and the hidden folder is gone.
+    Entries of the same name are replaced, others in `destination` stay. If the block raises or the
+    moving is interrupted (a full disk, Ctrl-C), `destination` is as it was and the hidden folder
+    is gone.
 
     Parameters
     ----------
     destination : Path
         Folder to fill; made if it is not there.
+    replaced : collection of str
+        Names of entries to take away as well, such as files of an earlier result.
 
     Yields
     ------
@@ -65,14 +82,33 @@ def whole_folder(destination: Path) -> Iterator[Path]:
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.partial-", dir=destination.parent))
     try:
-        yield partial
-        destination.mkdir(exist_ok=True)
-        for entry in sorted(partial.iterdir()):
-            target = destination / entry.name
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            elif entry.is_dir():
-                target.unlink(missing_ok=True)
-            entry.replace(target)
+        written, aside = partial / "written", partial / "aside"
+        written.mkdir()
+        aside.mkdir()
+        yield written
+        _exchange(written, aside, destination, replaced)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(written: Path, aside: Path, destination: Path, replaced: Collection[str]) -> None:
+    """Move what was written in and what it replaces aside; undo that if anything interferes."""
+    made = not destination.is_dir()
+    destination.mkdir(exist_ok=True)
+    moves: list[tuple[Path, Path]] = []
+    try:
+        for name in sorted({entry.name for entry in written.iterdir()} | set(replaced)):
+            target = destination / name
+            if target.exists() or target.is_symlink():
+                moves.append((target, aside / name))
+                target.rename(aside / name)
+            if (written / name).exists():
+                moves.append((written / name, target))
+                (written / name).rename(target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if target.exists() or target.is_symlink():
+                target.rename(source)
+        if made:
+            destination.rmdir()
+        raise

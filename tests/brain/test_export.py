@@ -393,5 +393,34 @@ def test_saving_and_loading_warn_about_nothing(tmp_path):
 def test_unsafe_characters_are_removed_from_the_name(tmp_path, name):
     made().save(tmp_path / "out", name)
     assert names(tmp_path) == ["out"]
-    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", file) for file in names(tmp_path / "out"))
+    assert all(re.fullmatch(r"[\w.-]+", file) for file in names(tmp_path / "out"))
     assert load_response(tmp_path / "out").data.sizes["time"] == 4
+
+
+def test_an_interrupt_while_files_are_moved_leaves_the_former_response(tmp_path, monkeypatch):
+    made(rows=4).save(tmp_path / "out", "film")
+    before = snapshot(tmp_path)
+    rename, count = Path.rename, [0]
+
+    def interrupted(self, target):
+        count[0] += 1
+        if count[0] == 6:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(rows=6).save(tmp_path / "out", "film", formats=("npz",), overwrite=True)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_target_under_a_file_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="cannot be made or written to"):
+        check_target(tmp_path / "file" / "out", "film", None, overwrite=True)
+
+
+def test_a_response_of_unknown_origin_is_not_replaced_unasked(tmp_path):
+    made(checksum=None).save(tmp_path, "film")
+    with pytest.raises(InputError, match="--overwrite"):
+        made(checksum=None).save(tmp_path, "film")

@@ -539,3 +539,27 @@ def test_a_stimulus_with_nothing_that_the_model_reads_is_refused():
     model = make_model(make_encoder(feature_dims={"video": (1, 4)}))
     with pytest.raises(InputError, match=r"nothing that the model reads \(video\)"):
         model.predict(make_stimulus(5.0, [("the", 1.0, 0.4)]))
+
+
+def test_extracted_features_know_how_long_their_stimulus_is(tmp_path, checkpoint, backbones):
+    (tmp_path / "text.txt").write_text("The sea was calm. Nobody, it seemed, had noticed.")
+    stimulus = Stimulus.from_text(tmp_path / "text.txt")
+    with pytest.warns(InputWarning, match="licence"):
+        model = load_model(checkpoint, backbones=backbones, device="cpu")
+    for each in (model, load_model("textbook")):
+        whole = each.predict(stimulus)
+        again = each.predict(features=each.extract(stimulus))
+        assert again.data.identical(whole.data)
+        assert again.provenance["stimulus"] == whole.provenance["stimulus"]
+
+
+def test_rows_without_any_feature_hold_no_stimulus():
+    features = draw_features(6)
+    for series in features.values():
+        series[..., 4:8] = 0
+    covered = MODEL.predict(features=features).data["stimulus"].values
+    frequency = MODEL.card.recipe.frequency
+    empty = [row for row in range(len(covered)) if 4 <= row * frequency < 8]
+    assert empty
+    assert not covered[empty].any()
+    assert covered[0]

@@ -308,3 +308,18 @@ def test_words_joined_by_any_punctuation_are_all_found(pairs, data):
     assert [running[a:b] for a, b in spans] == in_text
     assert text.startswith(running)
     assert spans[-1][1] == len(running)
+
+
+@pytest.mark.parametrize(
+    ("texts", "text", "expected"),
+    [
+        (["Uh,", "hello", "there"], "Hello there.", "Uh, Hello there"),
+        (["\U0001f642", "hi"], "Hi you.", "\U0001f642 Hi"),
+        (["hello", "um,", "there"], "Hello there.", "Hello um, there"),
+    ],
+)
+def test_a_filler_does_not_run_into_the_next_word(texts, text, expected):
+    words = [Word(word, float(number), 0.5) for number, word in enumerate(texts)]
+    running, spans = running_text(words, text)
+    assert running == expected
+    assert [running[a:b].casefold() for a, b in spans] == [word.casefold() for word in texts]

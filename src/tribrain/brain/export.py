@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +63,7 @@ def save_response(
     name = safe_name(name)
     check_target(directory, name, _source_checksum(response), overwrite=overwrite)
     check_formats(formats)
-    with whole_folder(directory) as partial:
+    with whole_folder(directory, _files_of_former(directory)) as partial:
         _write_zarr(response, partial / f"{name}_response.zarr")
         for kind in formats:
             FORMATS[kind](response, partial, name)
@@ -79,10 +79,6 @@ def save_response(
         (partial / f"{name}_response.json").write_text(
             json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8"
         )
-        former = _files_of_former(directory) - {path.name for path in partial.iterdir()}
-    for file in former:  # of the response that this one replaces
-        path = directory / file
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return directory
 
 
@@ -117,6 +113,11 @@ def check_target(directory: Path, name: str, checksum: str | None, *, overwrite:
     """Refuse a target that is a file, or a folder with the response to another stimulus."""
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file; --out takes a folder")
+    place = directory.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{directory} cannot be made or written to; choose another --out")
     if overwrite or not directory.is_dir():
         return
     for file in sorted(directory.glob("*_response.json")):
@@ -124,7 +125,7 @@ def check_target(directory: Path, name: str, checksum: str | None, *, overwrite:
             held = json.loads(file.read_text("utf-8"))["stimulus"]["sha256"]
         except (ValueError, KeyError, TypeError):
             held = None
-        if file.name != f"{name}_response.json" or held != checksum:
+        if file.name != f"{name}_response.json" or held is None or held != checksum:
             raise InputError(
                 f"{directory} holds the response to another stimulus ({file.name}); "
                 "choose another --out or add --overwrite"

@@ -128,7 +128,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged or hostile file brings about into one line that names it."""
     try:
         yield
-    except (MemoryError, PermissionError):
+    except MemoryError:
         raise
     except InputError as error:
         message = one_line(str(error))

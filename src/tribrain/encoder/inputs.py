@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tribrain.errors import InputError
-from tribrain.features.extract import event_spans
+from tribrain.features.extract import FeatureSeries, event_spans
 from tribrain.features.grid import covered_rows, n_rows
 from tribrain.stimuli.stimulus import Stimulus
 
@@ -34,7 +34,7 @@ def gather_inputs(
     modalities: Iterable[str] | None,
     frequency: float,
     dims: Mapping[str, tuple[int, int]],
-    extract: Callable[[Stimulus], dict[str, np.ndarray]],
+    extract: Callable[[Stimulus], FeatureSeries],
 ) -> Inputs:
     """Features given or extracted, and the length of what they describe.
 
@@ -50,7 +50,9 @@ def gather_inputs(
         if stimulus is None:
             raise InputError("predict needs a stimulus or features")
         features = extract(stimulus)
-    elif modalities is not None:
+    elif isinstance(features, FeatureSeries) and stimulus is None and duration is None:
+        stimulus = features.stimulus
+    if modalities is not None:
         wanted = tuple(modalities)
         absent = [name for name in wanted if name not in features]
         if absent:
@@ -80,7 +82,7 @@ def gather_inputs(
     if not (math.isfinite(duration) and duration > 0):
         raise InputError(f"a duration of {duration:g} s: a positive number of seconds fits")
     rows = n_rows(duration)
-    covered, source = np.arange(rows) < n_rows(lengths[0] / frequency), {}
+    covered, source = _rows_with_values(features, rows, frequency), {}
     if stimulus is not None:
         events = [span for name in features for span in event_spans(stimulus, name)]
         covered = covered_rows(events, rows)
@@ -118,3 +120,15 @@ def shared_modalities(
             + "; ".join(stimulus.notes)
         )
     return present
+
+
+def _rows_with_values(
+    features: Mapping[str, np.ndarray], rows: int, frequency: float
+) -> np.ndarray:
+    """Which one-second rows hold any feature that is not zero; the only sign of an event there."""
+    covered = np.zeros(rows, bool)
+    for series in features.values():
+        samples = np.flatnonzero(series.any(axis=(0, 1)))
+        held = (samples / frequency).astype(int)
+        covered[held[held < rows]] = True
+    return covered

@@ -81,7 +81,10 @@ def load_model(
     """
     device = pick_device(device)
     folder, licence = Path(name), None
-    if folder.is_dir():
+    if not str(name):
+        raise InputError("the name of a model is empty")
+    # A known name is that model, whatever lies in the working directory; ./NAME is the folder.
+    if folder.is_dir() and str(name) not in ("textbook", *PUBLISHED):
         if revision is not None:
             raise InputError(f"{folder} is a folder; a revision is for models on the hub")
         card, encoder = load_folder(folder)

@@ -16,7 +16,13 @@ from tribrain.encoder.checkpoints import ModelCard
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
-from tribrain.features.extract import Progress, extract_features, find_backbones
+from tribrain.features.backbones import BackboneFolder
+from tribrain.features.extract import (
+    FeatureSeries,
+    Progress,
+    extract_features,
+    find_backbones,
+)
 from tribrain.features.grid import n_samples
 from tribrain.stimuli.stimulus import Stimulus
 
@@ -45,6 +51,7 @@ class TrainedModel:
         self.encoder = encoder.to(device)
         self.backbones = backbones
         self.device = device
+        self._folders: dict[str, BackboneFolder] = {}  # those of the last extraction
 
     @property
     def name(self) -> str:
@@ -66,7 +73,7 @@ class TrainedModel:
         *,
         modalities: Iterable[str] | None = None,
         progress: Progress | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> FeatureSeries:
         """Extract the features of a stimulus.
 
         Parameters
@@ -79,16 +86,18 @@ class TrainedModel:
 
         Returns
         -------
-        dict of ndarray (layers, dim, time), float32
-            At 2 Hz (``card.recipe.frequency``) over whole windows, the last one padded.
+        FeatureSeries
+            A dict of arrays (layers, dim, time), float32, at 2 Hz (``card.recipe.frequency``) over
+            whole windows, the last one padded.
         """
         wanted = shared_modalities(self.modalities, stimulus, modalities)
+        self._folders = find_backbones(self.card.recipe, wanted, self.backbones)
         return extract_features(
             stimulus,
             self.card.recipe,
             wanted,
             window=self.card.window,
-            folders=find_backbones(self.card.recipe, wanted, self.backbones),
+            folders=self._folders,
             device=self.device,
             progress=progress,
         )
@@ -110,9 +119,9 @@ class TrainedModel:
         ----------
         stimulus : Stimulus, optional
         features : mapping of str to ndarray (layers, dim, time), optional
-            As `extract` gives them; then `stimulus` serves for its length and name alone.
+            As `extract` gives them; plain arrays do as well.
         duration : float, optional
-            Seconds to predict where only `features` are given; by default all they cover.
+            Seconds to predict where only plain arrays are given; by default all they cover.
         subject : str, optional
             One of `subjects`; by default a person never seen.
         modalities : iterable of str, optional
@@ -130,6 +139,7 @@ class TrainedModel:
             raise InputError(f"overlap {overlap:g} s: 0 or more and under {window:g} s fits")
         if round(overlap) != overlap:
             raise InputError(f"overlap {overlap:g} s: whole seconds fit (one row a second)")
+        given = features is not None
         inputs = gather_inputs(
             stimulus,
             features,
@@ -155,6 +165,9 @@ class TrainedModel:
             provenance={
                 **inputs.source,
                 "model": self.describe(),
+                "backbones": {
+                    name: folder.describe() for name, folder in self._folders.items() if not given
+                },
                 "settings": {"overlap_s": float(overlap), "device": self.device},
             },
         )

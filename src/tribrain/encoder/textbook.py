@@ -19,7 +19,7 @@ from tribrain.brain.regions import region_maps, textbook_table
 from tribrain.brain.response import Response
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.errors import InputError
-from tribrain.features.extract import Progress
+from tribrain.features.extract import FeatureSeries, Progress
 from tribrain.features.grid import n_rows
 from tribrain.features.lexical import LEXICAL_FEATURES, lexical_series
 from tribrain.features.sound import SOUND_FEATURES, sound_features
@@ -66,14 +66,15 @@ class TextbookModel:
         *,
         modalities: Iterable[str] | None = None,
         progress: Progress | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> FeatureSeries:
         """Extract the simple features of a stimulus.
 
         Returns
         -------
-        dict of ndarray (1, features, time), float32
-            At 2 Hz, two samples a row of the response; names in `FEATURES`. 1 is about what an
-            ordinary film or running speech reaches.
+        FeatureSeries
+            A dict of arrays (1, features, time), float32, at 2 Hz, two samples a row of the
+            response; names in `FEATURES`. 1 is about what an ordinary film or running speech
+            reaches.
         """
         n = round(n_rows(stimulus.duration) * FREQUENCY)
         result = {}
@@ -95,7 +96,7 @@ class TextbookModel:
                 series = visual_series(stimulus.video, n, FREQUENCY, step)
                 series = _later(series, stimulus.video.start)
             result[modality] = series[None]
-        return result
+        return FeatureSeries(stimulus, result)
 
     def predict(
         self,
@@ -115,6 +116,8 @@ class TextbookModel:
         """
         if subject is not None:
             raise InputError(f"subject {subject!r}: the textbook model knows no people")
+        if not overlap >= 0:
+            raise InputError(f"overlap {overlap:g} s: 0 or more fits")
         inputs = gather_inputs(
             stimulus,
             features,

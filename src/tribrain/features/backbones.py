@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tribrain.errors import InputError
 from tribrain.features.hidden import grouped_states
 from tribrain.features.recipe import FeatureRecipe
+from tribrain.files import sha256
 from tribrain.hub import fetch
 
 # Same weights under a name that needs no agreement.
@@ -44,6 +45,17 @@ class BackboneFolder:
     name: str
     path: Path
     revision: str
+
+    def describe(self) -> dict[str, Any]:
+        """Which model it is, as plain data; without a commit, by the checksums of its files."""
+        files = [] if self.revision != "local" else sorted(self.path.glob("*.safetensors"))
+        config = [self.path / "config.json"] if files else []
+        return {
+            "name": self.name,
+            "folder": self.path.name,
+            "revision": self.revision,
+            "checksums": {file.name: sha256(file) for file in [*config, *files]},
+        }
 
 
 def find_backbone(

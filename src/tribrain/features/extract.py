@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ Progress = Callable[[str, int, int], None]
 """Called with a modality, the number of pieces done and their total."""
 
 
+class FeatureSeries(dict[str, np.ndarray]):
+    """Feature series by modality, (layers, dim, time), that know the stimulus they describe."""
+
+    def __init__(self, stimulus: Stimulus, series: Mapping[str, np.ndarray]) -> None:
+        super().__init__(series)
+        self.stimulus = stimulus
+
+
 def event_spans(stimulus: Stimulus, modality: str) -> list[Span]:
     """When the events of a modality start and how long they last: words, or chunks of a medium."""
     if modality == "text":
@@ -48,7 +56,7 @@ def extract_features(
     folders: dict[str, BackboneFolder],
     device: str = "cpu",
     progress: Progress | None = None,
-) -> dict[str, np.ndarray]:
+) -> FeatureSeries:
     """Extract the features of the modalities that a stimulus has.
 
     Parameters
@@ -67,8 +75,9 @@ def extract_features(
 
     Returns
     -------
-    dict of ndarray (layers, dim, time), float32
-        At ``recipe.frequency`` samples a second over the whole grid of windows.
+    FeatureSeries
+        Arrays (layers, dim, time), float32, at ``recipe.frequency`` samples a second over the whole
+        grid of windows.
     """
     on_grid = {"duration": stimulus.duration, "window": window, "frequency": recipe.frequency}
     result = {}
@@ -84,14 +93,17 @@ def extract_features(
             extract = _audio if modality == "audio" else _video
             series = extract(stimulus, recipe, folders[modality], device, step)
             result[modality] = series_on_grid(zip(spans, series, strict=True), **on_grid)
-    return result
+    return FeatureSeries(stimulus, result)
 
 
 def find_backbones(
     recipe: FeatureRecipe, modalities: Iterable[str], folder: str | Path | None
 ) -> dict[str, BackboneFolder]:
     """Find the backbones of the modalities, all of them before any work starts."""
-    return {name: find_backbone(recipe.backbones[name], folder) for name in modalities}
+    return {
+        name: find_backbone(recipe.backbones[name], folder, recipe.revisions.get(name))
+        for name in modalities
+    }
 
 
 def _named(progress: Progress, modality: str) -> Callable[[int, int], None]:

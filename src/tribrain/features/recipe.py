@@ -28,6 +28,8 @@ class FeatureRecipe:
         Length of the film that a video vector sees.
     context_words : int
         Words of context that a word vector sees.
+    revisions : dict
+        Branch, tag or commit of a modality's pretrained model on the hub; the newest by default.
     """
 
     backbones: dict[str, str] = field(default_factory=dict)
@@ -36,6 +38,7 @@ class FeatureRecipe:
     frequency: float = 2.0
     clip_seconds: float = 4.0
     context_words: int = 1024
+    revisions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.aggregation not in AGGREGATIONS:

@@ -96,7 +96,8 @@ class AudioTrack:
 
 def _open(path: Path) -> InputContainer:
     try:
-        return av.open(str(path), "r", options=_ONLY_THIS_FILE)
+        # Without "file:", a colon in a name would be read as a protocol.
+        return av.open(f"file:{path.absolute()}", "r", options=_ONLY_THIS_FILE)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(
             f"{path} cannot be read as video or sound ({type(error).__name__}); "

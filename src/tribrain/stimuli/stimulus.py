@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -113,22 +112,21 @@ class Stimulus:
         """
         path = require_file(path, "stimulus")
         suffix = path.suffix.lower()
-        words = {"transcript": transcript, "text": text}
         if suffix in VIDEO_SUFFIXES + SOUND_SUFFIXES:
-            made = cls._from_media(path, **words)
-        elif suffix in PICTURE_SUFFIXES:
-            made = cls.from_image(path, duration=duration, **words)
-        elif suffix not in TEXT_SUFFIXES:
-            known = VIDEO_SUFFIXES + SOUND_SUFFIXES + PICTURE_SUFFIXES + TEXT_SUFFIXES
-            raise InputError(
-                f"{path.name}: unknown kind of stimulus {suffix or '(no suffix)'!r}; "
-                f"known: {', '.join(known)}"
+            return cls._from_media(path, transcript, text, language)
+        if suffix in PICTURE_SUFFIXES:
+            return cls.from_image(
+                path, duration=duration, transcript=transcript, text=text, language=language
             )
-        elif text is not None:
-            raise InputError(f"{path.name} is the text itself; leave --text out")
-        else:
-            made = cls.from_text(path, transcript=transcript)
-        return dataclasses.replace(made, language=language)
+        if suffix in TEXT_SUFFIXES:
+            if text is not None:
+                raise InputError(f"{path.name} is the text itself; leave --text out")
+            return cls.from_text(path, transcript=transcript, language=language)
+        known = VIDEO_SUFFIXES + SOUND_SUFFIXES + PICTURE_SUFFIXES + TEXT_SUFFIXES
+        raise InputError(
+            f"{path.name}: unknown kind of stimulus {suffix or '(no suffix)'!r}; "
+            f"known: {', '.join(known)}"
+        )
 
     @classmethod
     def from_video(
@@ -137,9 +135,10 @@ class Stimulus:
         *,
         transcript: str | Path | None = None,
         text: str | Path | None = None,
+        language: str = "en",
     ) -> Stimulus:
         """A film with its sound, if it has any."""
-        return cls._from_media(require_file(path, "film"), transcript, text)
+        return cls._from_media(require_file(path, "film"), transcript, text, language)
 
     @classmethod
     def from_audio(
@@ -148,9 +147,10 @@ class Stimulus:
         *,
         transcript: str | Path | None = None,
         text: str | Path | None = None,
+        language: str = "en",
     ) -> Stimulus:
         """A sound file."""
-        return cls._from_media(require_file(path, "sound"), transcript, text)
+        return cls._from_media(require_file(path, "sound"), transcript, text, language)
 
     @classmethod
     def from_image(
@@ -160,13 +160,16 @@ class Stimulus:
         duration: float = 20.0,
         transcript: str | Path | None = None,
         text: str | Path | None = None,
+        language: str = "en",
     ) -> Stimulus:
         """A picture shown for `duration` seconds, in silence."""
         track = picture_track(path, duration)
-        return cls._with_words(Path(path), track, None, transcript, text)
+        return cls._with_words(Path(path), track, None, transcript, text, language)
 
     @classmethod
-    def from_text(cls, path: str | Path, *, transcript: str | Path | None = None) -> Stimulus:
+    def from_text(
+        cls, path: str | Path, *, transcript: str | Path | None = None, language: str = "en"
+    ) -> Stimulus:
         """A text alone: no sound; word times from `transcript`, else those of reading aloud."""
         path = Path(path)
         text = read_text(path)
@@ -182,16 +185,15 @@ class Stimulus:
         duration = max(word.end for word in words)
         if not duration > 0:
             raise InputError(f"transcript {transcript}: the words last no time")
-        return cls(
-            safe_name(path.stem), duration, None, None, tuple(words), text, path, tuple(notes)
-        )
+        name = safe_name(path.stem)
+        return cls(name, duration, None, None, tuple(words), text, path, tuple(notes), language)
 
     @classmethod
     def _from_media(
-        cls, path: Path, transcript: str | Path | None, text: str | Path | None
+        cls, path: Path, transcript: str | Path | None, text: str | Path | None, language: str
     ) -> Stimulus:
         video, audio = probe(path)
-        return cls._with_words(path, video, audio, transcript, text)
+        return cls._with_words(path, video, audio, transcript, text, language)
 
     @classmethod
     def _with_words(
@@ -201,6 +203,7 @@ class Stimulus:
         audio: AudioTrack | None,
         transcript: str | Path | None,
         text: str | Path | None,
+        language: str,
     ) -> Stimulus:
         duration = max(t.start + t.duration for t in (video, audio) if t is not None)
         if not duration > 0:
@@ -233,7 +236,8 @@ class Stimulus:
             notes.append(f"no words: {why}")
             if running is not None or audio is not None:
                 _warn(path, [f"text is left out: {why}"])
-        return cls(safe_name(path.stem), duration, video, audio, words, running, path, tuple(notes))
+        name = safe_name(path.stem)
+        return cls(name, duration, video, audio, words, running, path, tuple(notes), language)
 
 
 def _warn(path: Path, notes: Iterable[str]) -> None:

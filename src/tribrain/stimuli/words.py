@@ -135,9 +135,9 @@ def read_transcript(path: str | Path) -> tuple[list[Word], list[str]]:
         raise InputError(f"transcript {path.name} holds no words")
     notes = []
     if spread:
-        rows = "1 row holds" if spread == 1 else f"{spread} rows hold"
+        said = "1 row holds" if spread == 1 else f"{spread} rows hold"
         notes.append(
-            f"{path.name}: {rows} several words, which are spread over the row's span by syllables"
+            f"{path.name}: {said} several words, which are spread over the row's span by syllables"
         )
     return sorted(words, key=lambda word: word.start), notes
 
@@ -300,6 +300,8 @@ def running_text(words: Sequence[Word], text: str | None) -> tuple[str, list[tup
             out = _join(out, " " + word.text if out and not out.endswith(" ") else word.text)
             spans.append((len(out) - len(word.text), len(out)))
         position = run_end
+        if run_end < len(words) and _word_follows(text, cursor):
+            out += " "
     return out, spans
 
 
@@ -337,6 +339,12 @@ def _with_leading_marks(word: str, text: str, begin: int, cursor: int) -> int:
     if lead and begin - len(lead) >= cursor and text[begin - len(lead) : begin] == lead:
         return begin - len(lead)
     return begin
+
+
+def _word_follows(text: str, position: int) -> bool:
+    """Whether a word of a spaced script stands right there, with no mark or space before it."""
+    token = _TOKEN.match(text, position)
+    return token is not None and not re.match(f"[{_UNSPACED}]", token.group())
 
 
 def _join(left: str, right: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import tribrain
 from tribrain.brain.export import check_formats, check_target, save_response
 from tribrain.encoder.models import load_model
+from tribrain.errors import InputError
 from tribrain.features.extract import Progress
 from tribrain.files import sha256
 from tribrain.stimuli.stimulus import Stimulus
@@ -46,8 +47,10 @@ def predict_to_folder(
     Returns
     -------
     Path
-        The folder, by default ``NAME_tribrain`` in the working directory.
+        The report, in the folder `out` (by default ``NAME_tribrain`` in the working directory).
     """
+    if backbones is not None and not backbones.is_dir():
+        raise InputError(f"--backbones {backbones} is not a folder")
     check_formats(formats)
     stimulus = Stimulus.open(
         path, transcript=transcript, text=text, duration=duration, language=language
@@ -65,12 +68,12 @@ def predict_to_folder(
     }
     provenance = {**response.provenance, "stimulus": source, "versions": versions()}
     response = dataclasses.replace(response, provenance=provenance)
-    also = {f"{stimulus.name}_report.html": report_page(response, stimulus, title=stimulus.name)}
+    report = f"{stimulus.name}_report.html"
+    also = {report: report_page(response, stimulus, title=stimulus.name)}
     if stimulus.words:
         also[f"{stimulus.name}_words.tsv"] = words_table(stimulus.words)
-    return save_response(
-        response, out, stimulus.name, formats=formats, overwrite=overwrite, also=also
-    )
+    save_response(response, out, stimulus.name, formats=formats, overwrite=overwrite, also=also)
+    return out / report
 
 
 def words_table(words: Sequence[Word]) -> str:
