@@ -52,6 +52,7 @@ def gather_inputs(
         features = extract(stimulus)
     elif isinstance(features, FeatureSeries) and stimulus is None and duration is None:
         stimulus = features.stimulus
+    folders = features.backbones if isinstance(features, FeatureSeries) else {}
     if modalities is not None:
         wanted = tuple(modalities)
         absent = [name for name in wanted if name not in features]
@@ -89,6 +90,10 @@ def gather_inputs(
         unused = [name for name in stimulus.modalities if name not in features]
         source = {"stimulus": stimulus.describe()}
         source["stimulus"]["notes"] += [f"{name} was not used" for name in unused]
+    if folders:
+        source["backbones"] = {
+            n: folder.describe() for n, folder in folders.items() if n in features
+        }
     return Inputs(features, rows, covered, source)
 
 

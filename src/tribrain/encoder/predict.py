@@ -16,7 +16,6 @@ from tribrain.encoder.checkpoints import ModelCard
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
-from tribrain.features.backbones import BackboneFolder
 from tribrain.features.extract import (
     FeatureSeries,
     Progress,
@@ -51,7 +50,6 @@ class TrainedModel:
         self.encoder = encoder.to(device)
         self.backbones = backbones
         self.device = device
-        self._folders: dict[str, BackboneFolder] = {}  # those of the last extraction
 
     @property
     def name(self) -> str:
@@ -91,13 +89,12 @@ class TrainedModel:
             whole windows, the last one padded.
         """
         wanted = shared_modalities(self.modalities, stimulus, modalities)
-        self._folders = find_backbones(self.card.recipe, wanted, self.backbones)
         return extract_features(
             stimulus,
             self.card.recipe,
             wanted,
             window=self.card.window,
-            folders=self._folders,
+            folders=find_backbones(self.card.recipe, wanted, self.backbones),
             device=self.device,
             progress=progress,
         )
@@ -139,7 +136,6 @@ class TrainedModel:
             raise InputError(f"overlap {overlap:g} s: 0 or more and under {window:g} s fits")
         if round(overlap) != overlap:
             raise InputError(f"overlap {overlap:g} s: whole seconds fit (one row a second)")
-        given = features is not None
         inputs = gather_inputs(
             stimulus,
             features,
@@ -165,9 +161,6 @@ class TrainedModel:
             provenance={
                 **inputs.source,
                 "model": self.describe(),
-                "backbones": {
-                    name: folder.describe() for name, folder in self._folders.items() if not given
-                },
                 "settings": {"overlap_s": float(overlap), "device": self.device},
             },
         )

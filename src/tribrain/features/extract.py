@@ -30,11 +30,19 @@ Progress = Callable[[str, int, int], None]
 
 
 class FeatureSeries(dict[str, np.ndarray]):
-    """Feature series by modality, (layers, dim, time), that know the stimulus they describe."""
+    """Feature series by modality, (layers, dim, time), that know the stimulus they describe and
+    the backbones they were made with (none for simple features).
+    """
 
-    def __init__(self, stimulus: Stimulus, series: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        stimulus: Stimulus,
+        series: Mapping[str, np.ndarray],
+        backbones: Mapping[str, BackboneFolder] | None = None,
+    ) -> None:
         super().__init__(series)
         self.stimulus = stimulus
+        self.backbones = dict(backbones or {})
 
 
 def event_spans(stimulus: Stimulus, modality: str) -> list[Span]:
@@ -93,7 +101,7 @@ def extract_features(
             extract = _audio if modality == "audio" else _video
             series = extract(stimulus, recipe, folders[modality], device, step)
             result[modality] = series_on_grid(zip(spans, series, strict=True), **on_grid)
-    return FeatureSeries(stimulus, result)
+    return FeatureSeries(stimulus, result, folders)
 
 
 def find_backbones(

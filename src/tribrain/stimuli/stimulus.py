@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,17 @@ class Stimulus:
         present = {"text": bool(self.words), "audio": self.audio, "video": self.video}
         return tuple(name for name in MODALITIES if present[name])
 
+    @cached_property
+    def checksum(self) -> str | None:
+        """SHA-256 of the file it was made from, None if that has gone; read once."""
+        return sha256(self.path) if self.path.is_file() else None
+
     def describe(self) -> dict[str, Any]:
-        """What the stimulus is, as plain data, with the SHA-256 of its file if it is there."""
+        """What the stimulus is, as plain data."""
         return {
             "name": self.name,
             "file": self.path.name,
-            "sha256": sha256(self.path) if self.path.is_file() else None,
+            "sha256": self.checksum,
             "duration_s": self.duration,
             "modalities": list(self.modalities),
             "words": len(self.words),

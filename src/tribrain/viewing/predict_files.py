@@ -56,7 +56,7 @@ def predict_to_folder(
         path, transcript=transcript, text=text, duration=duration, language=language
     )
     out = Path(f"{stimulus.name}_tribrain") if out is None else out
-    check_target(out, stimulus.name, sha256(path), overwrite=overwrite)
+    check_target(out, stimulus.name, stimulus.checksum, overwrite=overwrite)
     loaded = load_model(model, backbones=backbones, device=device)
     response = loaded.predict(
         stimulus, subject=subject, modalities=modalities, overlap=overlap, progress=progress
