@@ -265,3 +265,38 @@ def write_film(
             container.mux(audio.encode(block))
             container.mux(audio.encode())
     return path
+
+
+def word_vectors(
+    backbone: Any,
+    tokenizer: Any,
+    running: str,
+    spans: list[tuple[int, int]],
+    *,
+    context_words: int = 1024,
+    stride: int = 512,
+    exact: bool = True,
+) -> np.ndarray:
+    """Vectors of all words of a text, (n_words, layers, dim), piece by piece."""
+    from tribrain.features.text import piece_vectors, text_pieces
+
+    pieces = text_pieces(running, spans, limit=context_words, stride=stride, exact=exact)
+    return np.concatenate(
+        [piece_vectors(backbone, tokenizer, running, spans, piece) for piece in pieces]
+    )
+
+
+def textbook_visual(track: Any, n: int, frequency: float) -> np.ndarray:
+    """The five film features of the textbook model, (5, n)."""
+    from tribrain.encoder.textbook import RECIPE
+    from tribrain.features.visual import visual_pieces
+
+    return next(visual_pieces(track, RECIPE.simple["video"], [(0, n)], frequency))
+
+
+def textbook_sound(track: Any, n: int, frequency: float) -> np.ndarray:
+    """The four sound features of the textbook model, (4, n)."""
+    from tribrain.encoder.textbook import RECIPE
+    from tribrain.features.sound import sound_pieces
+
+    return next(sound_pieces(track, RECIPE.simple["audio"], [(0, n)], frequency))

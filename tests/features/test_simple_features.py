@@ -13,12 +13,12 @@ from PIL import Image
 from scipy.ndimage import correlate, correlate1d
 from wordfreq import zipf_frequency
 
-from makers import write_film, write_sound
+from makers import textbook_sound, textbook_visual, write_film, write_sound
 from tribrain.errors import InputError
 from tribrain.features import sound, visual
 from tribrain.features.lexical import LEXICAL_FEATURES, lexical_series, word_rarities
-from tribrain.features.sound import SOUND_FEATURES, sound_features
-from tribrain.features.visual import FRAME_RATE, VISUAL_FEATURES, visual_series
+from tribrain.features.sound import SOUND_FEATURES
+from tribrain.features.visual import FRAME_RATE, VISUAL_FEATURES
 from tribrain.stimuli.media import picture_track, probe
 from tribrain.stimuli.words import Word
 
@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[2]
 RATE = 16_000
 
 
-def seen(path: Path, seconds: float, progress=None) -> dict[str, np.ndarray]:
+def seen(path: Path, seconds: float) -> dict[str, np.ndarray]:
     track = probe(path)[0]
     assert track is not None
-    series = visual_series(track, round(2 * seconds), 2.0, progress)
+    series = textbook_visual(track, round(2 * seconds), 2.0)
     assert series.dtype == np.float32
     assert np.isfinite(series).all()
     return dict(zip(VISUAL_FEATURES, series, strict=True))
@@ -41,14 +41,14 @@ def film(path: Path, frames: np.ndarray, rate: int = FRAME_RATE) -> dict[str, np
 
 def picture(path: Path, image: np.ndarray, seconds: float = 2.0) -> dict[str, np.ndarray]:
     Image.fromarray(image).save(path)
-    series = visual_series(picture_track(path, seconds), round(2 * seconds), 2.0)
+    series = textbook_visual(picture_track(path, seconds), round(2 * seconds), 2.0)
     return dict(zip(VISUAL_FEATURES, series, strict=True))
 
 
 def heard(path: Path, samples: np.ndarray, rate: int = RATE) -> dict[str, np.ndarray]:
     track = probe(write_sound(path, samples, rate))[1]
     assert track is not None
-    series = sound_features(track, int(np.ceil(track.duration)) * 2, 2.0)
+    series = textbook_sound(track, int(np.ceil(track.duration)) * 2, 2.0)
     assert series.dtype == np.float32
     assert np.isfinite(series).all()
     return dict(zip(SOUND_FEATURES, series, strict=True))
@@ -234,9 +234,13 @@ def test_blocks_of_frames_do_not_show(tmp_path, monkeypatch, block):
     path = write_film(tmp_path / "noise.mp4", noise, rate=FRAME_RATE)
     whole = seen(path, 1.5)
     monkeypatch.setattr(visual, "_BLOCK", block)
-    steps: list[int] = []
-    parts = seen(path, 1.5, lambda done, total: steps.append(done))
-    assert len(steps) == -(-18 // block)  # the blocks were indeed that small
+    blocks, counts = visual._blocks, []
+    monkeypatch.setattr(
+        visual, "_blocks", lambda *args: (counts.append(b[2]) or b for b in blocks(*args))
+    )
+    parts = seen(path, 1.5)
+    assert max(counts) == block
+    assert sum(counts) == 18
     for name, series in whole.items():
         np.testing.assert_allclose(parts[name], series, atol=1e-4)
 
@@ -263,7 +267,7 @@ def test_shortest_film_is_looked_at_too(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (36, 64, 3), np.uint8)
     assert picture(tmp_path / "p.png", image, seconds=0.5)["contrast_left"][0] > 0.1
     Image.fromarray(image).save(tmp_path / "p.png")
-    assert visual_series(picture_track(tmp_path / "p.png", 0.04), 2, 2.0)[0, 0] > 0
+    assert textbook_visual(picture_track(tmp_path / "p.png", 0.04), 2, 2.0)[0, 0] > 0
 
 
 # What is heard
@@ -348,12 +352,9 @@ def test_blocks_of_sound_do_not_show(tmp_path, monkeypatch, rate, block):
     noise *= 1 + np.sin(2 * np.pi * 4 * time) * np.sin(2 * np.pi * 0.1 * time)
     track = probe(write_sound(tmp_path / "s.wav", noise, rate))[1]
     assert track is not None
-    whole = sound_features(track, 190, 2.0)
+    whole = textbook_sound(track, 190, 2.0)
     monkeypatch.setattr(sound, "_BLOCK", block)
-    steps: list[int] = []
-    parts = sound_features(track, 190, 2.0, lambda done, total: steps.append(done))
-    assert len(steps) == -(-95 // block)  # the blocks were indeed that small
-    assert steps[-1] == 95
+    parts = textbook_sound(track, 190, 2.0)
     np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 
@@ -376,7 +377,7 @@ def test_shortest_sounds_have_features(tmp_path, samples):
 def test_samples_after_the_end_of_the_sound_are_zero(tmp_path):
     track = probe(write_sound(tmp_path / "s.wav", sine(500, 3), RATE))[1]
     assert track is not None
-    series = sound_features(track, 20, 2.0)
+    series = textbook_sound(track, 20, 2.0)
     assert series.shape == (4, 20)
     assert (series[0, :6] > 0.5).all()
     assert not series[:, 6:].any()
@@ -467,8 +468,8 @@ def demo() -> dict[str, np.ndarray]:
     video, audio = probe(ROOT / "examples" / "film.mp4")
     assert video is not None
     assert audio is not None
-    pictures = zip(VISUAL_FEATURES, visual_series(video, 80, 2.0), strict=True)
-    sounds = zip(SOUND_FEATURES, sound_features(audio, 80, 2.0), strict=True)
+    pictures = zip(VISUAL_FEATURES, textbook_visual(video, 80, 2.0), strict=True)
+    sounds = zip(SOUND_FEATURES, textbook_sound(audio, 80, 2.0), strict=True)
     return dict(pictures) | dict(sounds)
 
 

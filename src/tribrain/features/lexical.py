@@ -1,4 +1,4 @@
-"""Simple features of words: how many, and how rare. Nothing to download."""
+"""Simple features of words: how many, how long, and how rare. Nothing to download."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from tribrain.errors import InputError
 from tribrain.features.grid import place
 from tribrain.stimuli.words import Word
 
+LEXICAL = ("word_rate", "word_length", "word_rarity")
+"""Names of all features of words."""
+
 LEXICAL_FEATURES = ("word_rate", "word_rarity")
+"""Those that the textbook model reads."""
 
 _TYPICAL_RATE = 2.5  # words a second in running speech
+_TYPICAL_LENGTH = 4.2  # letters of a word of running English on average
 _TYPICAL_RARITY = 2.2  # 8 less the Zipf value, of running English on average
 
 
 def lexical_series(
-    words: Sequence[Word], n: int, frequency: float, language: str = "en"
+    words: Sequence[Word],
+    n: int,
+    frequency: float,
+    language: str = "en",
+    names: Sequence[str] = LEXICAL_FEATURES,
 ) -> np.ndarray:
-    """Words a second, and their rarity a second, as multiples of running speech.
+    """Words a second, and their letters and their rarity a second, as multiples of running speech.
 
     A word counts once, spread evenly over the samples it fills. Rarity is 8 less the word's Zipf
     frequency (van Heuven et al. 2014, Q J Exp Psychol 67:1176-1190), from `wordfreq`; a word that
@@ -33,27 +42,37 @@ def lexical_series(
     frequency : float
     language : str
         Two-letter code.
+    names : sequence of str
+        Some of `LEXICAL`.
 
     Returns
     -------
-    ndarray (2, n), float32
-        In the order of `LEXICAL_FEATURES`.
+    ndarray (names, n), float32
 
     Raises
     ------
     InputError
-        A language without word frequencies.
+        A name that is unknown, or a language without word frequencies.
     """
-    rarities = word_rarities([word.text for word in words], language)
-    series = np.zeros((2, n), np.float32)
-    for word, rarity in zip(words, rarities, strict=True):
-        if not any(character.isalnum() for character in word.text):
-            continue  # a mark that the transcript counts as a word
+    for name in names:
+        if name not in LEXICAL:
+            raise InputError(f"feature {name!r} of text is unknown; known: {', '.join(LEXICAL)}")
+    # A mark that the transcript counts as a word is none.
+    words = [word for word in words if any(character.isalnum() for character in word.text)]
+    values = np.ones((len(names), len(words)), np.float32)
+    for row, name in enumerate(names):
+        if name == "word_length":
+            letters = [sum(c.isalnum() for c in word.text) for word in words]
+            values[row] = np.array(letters) / _TYPICAL_LENGTH
+        elif name == "word_rarity":
+            rarities = word_rarities([word.text for word in words], language)
+            values[row] = np.array(rarities) / _TYPICAL_RARITY
+    series = np.zeros((len(names), n), np.float32)
+    for word, value in zip(words, values.T, strict=True):
         placed = place(word.start, word.duration, (0.0, n / frequency), frequency)
         if placed is not None:
             first, count = placed
-            share = frequency / count / _TYPICAL_RATE
-            series[:, first : first + count] += [[share], [share * rarity / _TYPICAL_RARITY]]
+            series[:, first : first + count] += (value * frequency / count / _TYPICAL_RATE)[:, None]
     return series
 
 

@@ -1,21 +1,25 @@
-"""Simple features of what is seen: contrast, motion energy, colour. Nothing to download.
+"""Simple features of what is seen: light, contrast, motion, colour. Nothing to download.
 
 Frames are looked at 12 times a second, 64 pixels wide; the series are averaged to the feature
-clock. Values are scaled so that ordinary films lie near 1; nothing is scaled by the film itself.
+clock. Contrast, motion and colour are scaled so that ordinary films lie near 1; nothing is scaled
+by the film itself, so a value depends only on the frames around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tribrain.errors import InputError
+from tribrain.features import motion_energy
 from tribrain.stimuli.media import VideoTrack, iter_frames
 
-VISUAL_FEATURES = ("contrast_left", "contrast_right", "motion_left", "motion_right", "colour")
+VERSION = 1  # of the numbers: raised whenever they change, as cached results are kept under it
 FRAME_RATE = 12
 WIDTH = 64
 
@@ -35,75 +39,24 @@ _WAVELENGTHS = (8.0, 16.0)  # pixels: 8 and 4 cycles in the picture
 _ORIENTATIONS = 4
 
 
-def visual_series(
-    track: VideoTrack,
-    n: int,
-    frequency: float,
-    progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Contrast and motion energy in each half of the picture, and colour.
+@dataclass(frozen=True)
+class VisualFeature:
+    """One feature of what is seen.
 
-    Parameters
+    Attributes
     ----------
-    track : VideoTrack
-    n : int
-        Samples wanted, from the track's start; zeros after its end.
-    frequency : float
-        Samples a second; a divisor of 12.
-
-    Returns
-    -------
-    ndarray (5, n), float32
-        In the order of `VISUAL_FEATURES`.
+    columns : tuple of str
+        Names of the columns that it gives.
+    reach : int
+        Frames that a value sees to each side.
+    describe : callable
+        Frames (time, 3, height, width) in [0, 1], 12 a second, to values (time, columns), float32.
+        Beyond the frames it is given, the first and the last are taken to stand still.
     """
-    per_sample = round(FRAME_RATE / frequency)
-    times = np.arange(max(1, round(track.duration * FRAME_RATE))) / FRAME_RATE
-    numbers = track.frame_numbers(times)
-    parts = []
-    for block, lead, count in _blocks(track, numbers):
-        frames = torch.from_numpy(block).permute(0, 3, 1, 2).float() / 255  # (time, 3, h, w)
-        values = torch.cat((_contrast(frames), _motion(frames), _colour(frames)), dim=1)
-        parts.append(values[lead : lead + count].numpy())
-        if progress is not None:
-            progress(sum(map(len, parts)), len(times))
-    fine = np.concatenate(parts) if parts else np.zeros((0, len(VISUAL_FEATURES)), np.float32)
-    padded = np.zeros((n * per_sample, fine.shape[1]), np.float32)
-    padded[: len(fine)] = fine[: len(padded)]
-    return padded.reshape(n, per_sample, -1).mean(axis=1).T
 
-
-def _blocks(track: VideoTrack, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Frames (time, h, w, 3) a block at a time with their neighbours, so that blocks do not show.
-
-    Yields
-    ------
-    frames, lead, count
-        The block proper is ``frames[lead : lead + count]``.
-    """
-    unique = iter_frames(track, numbers.tolist(), _size(track))
-    held: list[np.ndarray] = []
-    first = 0  # number of held[0] in the sequence
-    current: tuple[int, np.ndarray] = (-1, np.zeros(0))
-    position = 0
-    while position < len(numbers):
-        end = min(position + _BLOCK, len(numbers))
-        wanted = min(end + _REACH, len(numbers))
-        while first + len(held) < wanted:
-            number = int(numbers[first + len(held)])
-            while current[0] < number:
-                current = next(unique)
-            held.append(current[1])
-        lead = position - first
-        yield np.stack(held), lead, end - position
-        drop = max(0, end - _REACH - first)
-        held, first, position = held[drop:], first + drop, end
-
-
-def _size(track: VideoTrack) -> tuple[int, int]:
-    """Width and height to scale to, the picture's shape kept."""
-    frame = next(iter_frames(track, [0]))[1]
-    height, width = frame.shape[:2]
-    return WIDTH, int(np.clip(round(WIDTH * height / width), 16, 4 * WIDTH))
+    columns: tuple[str, ...]
+    reach: int
+    describe: Callable[[Tensor], Tensor]
 
 
 def _luma(frames: Tensor) -> Tensor:
@@ -114,6 +67,11 @@ def _luma(frames: Tensor) -> Tensor:
 def _halves(values: Tensor) -> tuple[Tensor, Tensor]:
     half = values.shape[-1] // 2
     return values[..., :half], values[..., -half:]
+
+
+def _luminance(frames: Tensor) -> Tensor:
+    """Mean luma (0 to 1) of each half."""
+    return torch.stack([half.flatten(1).mean(1) for half in _halves(_luma(frames))], dim=1)
 
 
 def _contrast(frames: Tensor) -> Tensor:
@@ -192,3 +150,148 @@ def _motion_energy(luma: Tensor) -> Tensor:
             energy = (even[0] + sign * odd[1]) ** 2 + (even[1] - sign * odd[0]) ** 2
             energies.append(energy.flatten(1).mean(1))
     return torch.stack(energies).mean(0)
+
+
+def _motion_pyramid(frames: Tensor) -> Tensor:
+    return motion_energy.motion_energy(frames, FRAME_RATE)
+
+
+VISUAL: dict[str, VisualFeature] = {
+    "luminance": VisualFeature(("luminance_left", "luminance_right"), 0, _luminance),
+    "contrast": VisualFeature(("contrast_left", "contrast_right"), 0, _contrast),
+    "motion": VisualFeature(("motion_left", "motion_right"), _REACH, _motion),
+    "colour": VisualFeature(("colour",), 0, _colour),
+    "motion_energy": VisualFeature(
+        motion_energy.COLUMNS,
+        motion_energy.window_frames(FRAME_RATE) // 2,
+        _motion_pyramid,
+    ),
+}
+_TEXTBOOK = ("contrast", "motion", "colour")
+VISUAL_FEATURES = tuple(column for name in _TEXTBOOK for column in VISUAL[name].columns)
+
+
+def visual_pieces(
+    track: VideoTrack,
+    names: Sequence[str],
+    pieces: Sequence[tuple[int, int]],
+    frequency: float,
+) -> Iterator[np.ndarray]:
+    """Values of features in pieces of a film, which is decoded once.
+
+    However the film is cut into pieces, values are the same to 1e-6. No more than a piece of
+    values and some hundred frames are held at once.
+
+    Parameters
+    ----------
+    track : VideoTrack
+    names : sequence of str
+        Features, of those in `VISUAL`.
+    pieces : sequence of (first sample, number of samples)
+        Counted at `frequency` from the track's start; ascending, not overlapping.
+    frequency : float
+        Samples a second; 12 divided by a whole number.
+
+    Yields
+    ------
+    ndarray (columns, number of samples), float32
+        For each piece, the columns of the features in the order of `names`; zeros after the
+        track's end.
+
+    Raises
+    ------
+    InputError
+        At the call, if a feature is not known or the frequency does not fit.
+    """
+    unknown = [name for name in names if name not in VISUAL]
+    if unknown or not names:
+        wrong = f"unknown visual feature {unknown[0]!r}" if unknown else "no visual feature named"
+        raise InputError(f"{wrong}; known: {', '.join(VISUAL)}")
+    ends = [0, *(first + n for first, n in pieces)]
+    assert all(first >= end for (first, _), end in zip(pieces, ends, strict=False)), pieces
+    features = [VISUAL[name] for name in names]
+    return _values(track, features, pieces, _frames_per_sample(frequency))
+
+
+def _frames_per_sample(frequency: float) -> int:
+    per_sample = round(FRAME_RATE / frequency) if 0 < frequency <= FRAME_RATE else 0
+    if not per_sample or abs(per_sample * frequency - FRAME_RATE) > 1e-6:
+        raise InputError(
+            f"visual features at {frequency:g} Hz: frames are looked at {FRAME_RATE} times a "
+            f"second, so 12 divided by a whole number fits (12, 6, 4, 3, 2, 1, 0.5, ...)"
+        )
+    return per_sample
+
+
+def _values(
+    track: VideoTrack,
+    features: Sequence[VisualFeature],
+    pieces: Sequence[tuple[int, int]],
+    per_sample: int,
+) -> Iterator[np.ndarray]:
+    """The work of `visual_pieces`."""
+    times = np.arange(max(1, round(track.duration * FRAME_RATE))) / FRAME_RATE
+    numbers = track.frame_numbers(times)
+    spans = [
+        (min(first * per_sample, len(numbers)), min((first + n) * per_sample, len(numbers)))
+        for first, n in pieces
+    ]
+    blocks = _blocks(track, numbers, spans, max(feature.reach for feature in features))
+    width = sum(len(feature.columns) for feature in features)
+    for (_, n), (start, end) in zip(pieces, spans, strict=True):
+        fine = np.zeros((n * per_sample, width), np.float32)
+        position = start
+        while position < end:
+            block, lead, count = next(blocks)
+            frames = torch.from_numpy(block).permute(0, 3, 1, 2).float() / 255  # (time, 3, h, w)
+            values = torch.cat([feature.describe(frames) for feature in features], dim=1)
+            fine[position - start :][:count] = values[lead : lead + count].numpy()
+            position += count
+        yield fine.reshape(n, per_sample, width).mean(axis=1).T
+
+
+def _blocks(
+    track: VideoTrack, numbers: np.ndarray, spans: Sequence[tuple[int, int]], reach: int
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Frames (time, h, w, 3) a block at a time with their neighbours, so that blocks do not show.
+
+    Parameters
+    ----------
+    track : VideoTrack
+    numbers : ndarray (looks,)
+        Number of the frame that is seen at each look, 12 a second.
+    spans : sequence of (first, end)
+        Looks wanted, ascending; each span is cut into blocks.
+    reach : int
+        Neighbours to each side, as far as the film goes.
+
+    Yields
+    ------
+    frames, lead, count
+        The block proper is ``frames[lead : lead + count]``.
+    """
+    blocks = [
+        (first, min(first + _BLOCK, end))
+        for start, end in spans
+        for first in range(start, end, _BLOCK)
+    ]
+    if not blocks:
+        return
+    looks = [range(max(0, a - reach), min(b + reach, len(numbers))) for a, b in blocks]
+    wanted = sorted({int(numbers[look]) for seen in looks for look in seen})
+    decoded = iter_frames(track, wanted, _size(track))
+    held: dict[int, np.ndarray] = {}  # by number
+    for (first, end), seen in zip(blocks, looks, strict=True):
+        needed = [int(numbers[look]) for look in seen]
+        held = {number: frame for number, frame in held.items() if number >= needed[0]}
+        while needed[-1] not in held:
+            number, frame = next(decoded)
+            held[number] = frame
+        yield np.stack([held[number] for number in needed]), first - seen.start, end - first
+
+
+def _size(track: VideoTrack) -> tuple[int, int]:
+    """Width and height to scale to, the picture's shape kept."""
+    frame = next(iter_frames(track, [0]))[1]
+    height, width = frame.shape[:2]
+    return WIDTH, int(np.clip(round(WIDTH * height / width), 16, 4 * WIDTH))

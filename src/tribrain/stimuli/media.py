@@ -27,6 +27,7 @@ _ONLY_THIS_FILE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg,aac",
 }
+_SEEK_MARGIN = 2.0  # seconds; the first frames after a keyframe may need those before it
 _LONGEST_FILLING = 0.15  # seconds of padding at the end of a sound
 
 
@@ -235,6 +236,9 @@ def iter_frames(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Decode a track once, in order, and yield the frames asked for.
 
+    Decoding starts at the beginning, or, if the first frame asked for lies well behind it, at a
+    keyframe before that one.
+
     Parameters
     ----------
     track : VideoTrack
@@ -262,7 +266,7 @@ def iter_frames(
     to_rgb = _ToRgb(size)
     position, number, last = 0, -1, None
     with _open(track.path) as container:
-        for frame in _decoded(container, container.streams[track.stream]):
+        for frame in _frames_from(container, track, wanted[0] if wanted else 0):
             if position == len(wanted):
                 return
             if frame.time is None:
@@ -282,6 +286,29 @@ def iter_frames(
         raise InputError(f"no frame of {track.path} can be decoded")
     for number in wanted[position:]:
         yield number, to_rgb(last)
+
+
+def _frames_from(
+    container: InputContainer, track: VideoTrack, first: int
+) -> Iterator[av.VideoFrame]:
+    """Frames in order, from one that is shown at or before frame `first`."""
+    assert track.stream is not None, "a picture is not decoded"
+    stream = container.streams[track.stream]
+    target = track.origin + float(track.frame_times[first]) - _SEEK_MARGIN
+    if target - track.origin > _SEEK_MARGIN:
+        try:
+            container.seek(int(target / _tick(stream)), stream=stream)
+            frames = _decoded(container, stream)
+            one = next(frames, None)
+        except av.error.FFmpegError:
+            one = None
+        # Where a seek went astray (a file without an index, a broken one), all is decoded.
+        if one is not None and one.time is not None and one.time <= target + _SEEK_MARGIN / 2:
+            yield one
+            yield from frames
+            return
+        container.seek(int((track.origin - _SEEK_MARGIN) / _tick(stream)), stream=stream)
+    yield from _decoded(container, stream)
 
 
 def _decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator:
@@ -317,7 +344,9 @@ class _ToRgb:
         return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 
 
-def iter_audio(track: AudioTrack, spans: Iterable[tuple[float, float]]) -> Iterator[np.ndarray]:
+def iter_audio(
+    track: AudioTrack, spans: Iterable[tuple[float, float]], *, mono: bool = False
+) -> Iterator[np.ndarray]:
     """Decode a track once, in order, and yield the sound of each span.
 
     Parameters
@@ -325,6 +354,8 @@ def iter_audio(track: AudioTrack, spans: Iterable[tuple[float, float]]) -> Itera
     track : AudioTrack
     spans : iterable of (start, duration)
         Seconds from the start of the track; ascending, not overlapping.
+    mono : bool
+        Give the mean over channels, as one channel; a long span then takes as little memory.
 
     Yields
     ------
@@ -336,7 +367,9 @@ def iter_audio(track: AudioTrack, spans: Iterable[tuple[float, float]]) -> Itera
         for start, duration in spans
     ]
     pieces = _audio_pieces(track)
-    held = np.zeros((track.channels, 0), np.float32)
+    if mono:
+        pieces = (piece.mean(axis=0, keepdims=True, dtype=np.float32) for piece in pieces)
+    held = np.zeros((1 if mono else track.channels, 0), np.float32)
     origin, ended = 0, False  # sample number of held[:, 0]
     for first, last in edges:
         while not ended and origin + held.shape[1] < last:
@@ -347,8 +380,11 @@ def iter_audio(track: AudioTrack, spans: Iterable[tuple[float, float]]) -> Itera
                 if piece is None:
                     ended = True
                     break
-                block.append(piece)
                 size += piece.shape[1]
+                if size <= first:  # before the span: not needed by any that follows
+                    block, origin = [held[:, :0]], size
+                else:
+                    block.append(piece)
             held = np.concatenate(block, axis=1)
         piece = held[:, max(0, first - origin) : max(0, last - origin)]
         missing = (last - first) - piece.shape[1]
@@ -359,7 +395,8 @@ def iter_audio(track: AudioTrack, spans: Iterable[tuple[float, float]]) -> Itera
 def _audio_pieces(track: AudioTrack) -> Iterator[np.ndarray]:
     """Float samples in order, silence filled in where time stamps leave a gap of over 50 ms."""
     with _open(track.path) as container:
-        to_float = av.AudioResampler(format="fltp")
+        # Channels side by side: PyAV counts the planes of eight channels wrongly.
+        to_float = av.AudioResampler(format="flt")
         position = 0
         for frame in _decoded(container, container.streams[track.stream]):
             if frame.pts is not None:
@@ -369,6 +406,6 @@ def _audio_pieces(track: AudioTrack) -> Iterator[np.ndarray]:
                     yield np.zeros((track.channels, gap), np.float32)
                     position += gap
             for converted in to_float.resample(frame):
-                samples = converted.to_ndarray()
+                samples = converted.to_ndarray().reshape(-1, track.channels).T
                 yield samples
                 position += samples.shape[1]
