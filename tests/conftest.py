@@ -25,6 +25,14 @@ def shared(part: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where features are kept while tests run, instead of the user's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["TRIBRAIN_CACHE"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     return shared("golden")

@@ -27,7 +27,12 @@ def workplace(tmp_path, monkeypatch, checkpoint, backbones):
         (tmp_path / "examples" / file.name).symlink_to(file)
     (tmp_path / "path" / "to").mkdir(parents=True)
     (tmp_path / "path" / "to" / "checkpoint").symlink_to(checkpoint)
-    (tmp_path / "path" / "to" / "backbones").symlink_to(backbones)
+    known = tmp_path / "path" / "to" / "backbones"
+    known.mkdir()
+    for folder in backbones.iterdir():
+        (known / folder.name).symlink_to(folder)
+    (known / "Qwen3-0.6B").symlink_to(backbones / "tiny-llama")
+    (known / "vjepa2-vitl-fpc64-256").symlink_to(backbones / "tiny-vjepa2")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -36,6 +41,9 @@ def workplace(tmp_path, monkeypatch, checkpoint, backbones):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page, workplace, monkeypatch):
     shown = 0
+    for block in blocks(page, "toml"):  # its first line names the file
+        name = block.splitlines()[0].removeprefix("# ")
+        (workplace / name).write_text(block, "utf-8")
     for block in blocks(page, "bash"):
         for command in block.splitlines():
             program, *arguments = shlex.split(command, comments=True)

@@ -19,6 +19,17 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List models, look into one, convert one.", no_args_is_help=False)
 app.add_typer(models_app, name="models")
+cache_app = typer.Typer(help="Look at the features that are kept, check them, make room.")
+app.add_typer(cache_app, name="cache", no_args_is_help=True)
+
+Precision = Annotated[str, typer.Option(help="Of the backbones: auto, fp32, bf16 or fp16.")]
+ExactContext = Annotated[
+    bool, typer.Option(help="Long texts: never more context than published; slow.")
+]
+CacheFolder = Annotated[
+    Path | None, typer.Option("--cache", help="Folder where features are kept.")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no features.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -52,6 +63,10 @@ def predict(
         Path | None, typer.Option(help="Folder with a Hugging Face folder a backbone.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Precision = "auto",
+    exact_context: ExactContext = False,
+    cache: CacheFolder = None,
+    no_cache: NoCache = False,
     duration: Annotated[float, typer.Option(help="Seconds that a picture is shown.")] = 20.0,
     language: Annotated[str, typer.Option(help="Language of the words.")] = "en",
     format: Annotated[str, typer.Option(help="Some of gifti,npz; Zarr is always there.")] = "gifti",
@@ -73,6 +88,9 @@ def predict(
             overlap=overlap,
             backbones=backbones,
             device=device,
+            precision=precision,
+            exact_context=exact_context,
+            cache=_cache(cache, no_cache),
             duration=duration,
             language=language,
             formats=_parts(format) or (),
@@ -80,6 +98,122 @@ def predict(
             progress=progress,
         )
     typer.echo(f"written to {report.parent}; open {report} to look")
+
+
+@app.command()
+def features(
+    stimuli: Annotated[
+        list[Path], typer.Argument(help="Files, folders, lists (.tsv, .csv) of stimuli.")
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="lite, tribev2, tribev2-mini, debug, or a file (.toml).")
+    ] = "lite",
+    out: Annotated[Path | None, typer.Option(help="Folder to write. [only kept in cache]")] = None,
+    format: Annotated[str, typer.Option(help="npz or zarr.")] = "npz",
+    transcript: Annotated[Path | None, typer.Option(help="Word times (.tsv, .csv).")] = None,
+    text: Annotated[Path | None, typer.Option(help="Running text with punctuation.")] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="Some of text,audio,video. [all there are]")
+    ] = None,
+    backbones: Annotated[
+        Path | None, typer.Option(help="Folder with a Hugging Face folder a backbone.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Precision = "auto",
+    exact_context: ExactContext = False,
+    compile: Annotated[bool, typer.Option(help="Compile the backbones (torch.compile).")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="local:WORKERS, slurm:JOBS or a Dask scheduler's address.")
+    ] = None,
+    cache: CacheFolder = None,
+    no_cache: NoCache = False,
+    duration: Annotated[float, typer.Option(help="Seconds that a picture is shown.")] = 20.0,
+    language: Annotated[str, typer.Option(help="Language of the words.")] = "en",
+    overwrite: Annotated[bool, typer.Option(help="Replace another stimulus's features.")] = False,
+) -> None:
+    """Extract features, and keep them so that they are never worked out twice."""
+    from tribrain.viewing.feature_files import features_to_folder
+    from tribrain.viewing.progress import progress_lines
+
+    with progress_lines() as progress:
+        outcomes = features_to_folder(
+            stimuli,
+            recipe=recipe,
+            out=out,
+            output=format,
+            transcript=transcript,
+            text=text,
+            modalities=_parts(modalities),
+            backbones=backbones,
+            device=device,
+            precision=precision,
+            exact_context=exact_context,
+            compile_blocks=compile,
+            cluster=cluster,
+            cache=_cache(cache, no_cache),
+            duration=duration,
+            language=language,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in outcomes:
+        if outcome.error is None:
+            typer.echo(str(outcome))
+    if out is not None and len(failed) < len(outcomes):
+        typer.echo(f"written to {out}")
+    if failed and len(outcomes) == 1:
+        raise InputError(str(failed[0].error))
+    for outcome in failed:
+        typer.echo(f"tribrain: {outcome}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@cache_app.command("list")
+def cache_list(cache: CacheFolder = None) -> None:
+    """List what is kept: one line an entry, the last used first, and the whole size."""
+    from tribrain.features.store import Store
+    from tribrain.viewing.feature_files import entry_line, readable_size
+
+    store = Store(cache)
+    entries = sorted(store.entries(), key=lambda entry: entry.used, reverse=True)
+    for entry in entries:
+        typer.echo(entry_line(entry))
+    size = readable_size(sum(entry.size for entry in entries))
+    limit = readable_size(store.limit)
+    typer.echo(f"{len(entries)} entries, {size} of {limit}, in {store.folder}")
+
+
+@cache_app.command("verify")
+def cache_verify(
+    cache: CacheFolder = None,
+    remove: Annotated[bool, typer.Option(help="Take damaged entries away.")] = False,
+) -> None:
+    """Compare every entry with its checksum; exit code 1 if any is damaged."""
+    from tribrain.features.store import Store
+
+    sound, damaged = Store(cache).verify(remove=remove)
+    for line in damaged:
+        typer.echo(f"damaged: {line}{' (removed)' if remove else ''}")
+    typer.echo(f"{sound} entries are as they were written, {len(damaged)} are damaged")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    cache: CacheFolder = None,
+    limit: Annotated[
+        str | None, typer.Option(help="Size to shrink to, such as 20G; 0 removes all. [the limit]")
+    ] = None,
+) -> None:
+    """Remove what was unused for longest, until the rest fits."""
+    from tribrain.features.store import Store, parse_size
+    from tribrain.viewing.feature_files import readable_size
+
+    removed, left = Store(cache).prune(None if limit is None else parse_size(limit))
+    typer.echo(f"{removed} entries removed, {readable_size(left)} left")
 
 
 @models_app.callback(invoke_without_command=True)
@@ -111,6 +245,12 @@ def convert(model: str, out: Annotated[Path, typer.Argument(help="Folder to writ
 
     convert_model(model, out)
     typer.echo(f"written to {out}")
+
+
+def _cache(folder: Path | None, no_cache: bool) -> Path | bool:
+    if folder is not None and no_cache:
+        raise InputError("--cache and --no-cache contradict each other; give one")
+    return False if no_cache else folder or True
 
 
 def _parts(listed: str | None) -> tuple[str, ...] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import literal_recipe
 import makers
 import tribrain
 from tribrain.features.extract import extract_features, find_backbones
+from tribrain.features.pieces import Extractors
 from tribrain.features.recipe import FeatureRecipe
 
 BASE = (0.5, 0.75, 1.0)
@@ -21,7 +24,7 @@ def extract(stimulus, backbones, depths=BASE, window=100.0, modalities=None, **s
     recipe = FeatureRecipe(backbones=NAMES, depths=depths, **settings)
     modalities = modalities or stimulus.modalities
     folders = find_backbones(recipe, modalities, backbones)
-    return extract_features(stimulus, recipe, modalities, window=window, folders=folders)
+    return extract_features(stimulus, Extractors(recipe, folders), modalities, window=window)
 
 
 def relative_error(ours, reference):
@@ -168,14 +171,13 @@ def word_vectors_of(stimulus, recipe, backbones):
     from transformers import AutoTokenizer
 
     from tribrain.features.backbones import load_backbone
-    from tribrain.features.text import word_vectors
     from tribrain.stimuli.words import running_text
 
     folder = find_backbones(recipe, ["text"], backbones)["text"]
     backbone = load_backbone(folder, "text", recipe, "cpu")
     tokenizer = AutoTokenizer.from_pretrained(folder.path)
     running, spans = running_text(stimulus.words, stimulus.text)
-    return word_vectors(backbone, tokenizer, running, spans, context_words=recipe.context_words)
+    return makers.word_vectors(backbone, tokenizer, running, spans)
 
 
 def test_picture_is_one_clip_repeated(tmp_path, backbones, monkeypatch):
@@ -202,29 +204,28 @@ def test_picture_is_one_clip_repeated(tmp_path, backbones, monkeypatch):
 def test_frames_are_held_only_as_long_as_clips_show_them(tmp_path, backbones, monkeypatch):
     from tribrain.features import video
 
-    frames = np.random.default_rng(0).integers(0, 256, (250, 36, 48, 3)).astype(np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (500, 36, 48, 3)).astype(np.uint8)
     film = makers.write_film(tmp_path / "film.mp4", frames, rate=25)
-    alive, most = set(), [0]
+    alive, most = weakref.WeakSet(), [0]
+    prepared = video.prepared_frames
 
-    class Watched:
-        def __init__(self, tensor):
-            self.tensor = tensor
-            alive.add(id(self))
-            most[0] = max(most[0], len(alive))
+    def watched(*args):
+        for frame in prepared(*args):
+            alive.add(frame)
+            yield frame
 
-        def __del__(self):
-            alive.discard(id(self))
+    def run(*args):
+        most[0] = max(most[0], len(alive))
+        return clip(*args)
 
-    monkeypatch.setattr(video, "_clips_per_batch", lambda backbone: 1)
-    prepare, stack = video.resize_and_crop, video.torch.stack
-    monkeypatch.setattr(video, "resize_and_crop", lambda *args: Watched(prepare(*args)))
-    monkeypatch.setattr(
-        video.torch,
-        "stack",
-        lambda parts, **kw: stack([p.tensor if isinstance(p, Watched) else p for p in parts], **kw),
-    )
+    clip = video._run
+    monkeypatch.setattr(video, "prepared_frames", watched)
+    monkeypatch.setattr(video, "_run", run)
+    monkeypatch.setattr(video, "likely_batch", lambda backbone: 1)
+    monkeypatch.setattr(video, "_READ_AHEAD", 10)
     extract(tribrain.Stimulus.from_video(film), backbones)
-    assert 64 <= most[0] <= 64 + 14  # a clip's frames and those between two clips
+    # A clip's frames, those between two clips, and those read ahead.
+    assert 64 <= most[0] <= 64 + 14 + 10 + 2
 
 
 def test_a_film_and_a_sound_shorter_than_a_sample_have_no_series(tmp_path, backbones):

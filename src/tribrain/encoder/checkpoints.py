@@ -22,7 +22,7 @@ from torch import Tensor
 from tribrain.encoder import published
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
-from tribrain.features.recipe import FeatureRecipe
+from tribrain.features.recipe import FeatureRecipe, recipe_from_table
 from tribrain.files import one_line, sha256, whole_folder
 
 FORMAT = "tribrain-encoder-1"
@@ -182,8 +182,7 @@ def _read_own(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         values = json.loads((folder / _OWN[0]).read_text("utf-8"))
         if values.pop("format", None) != FORMAT:
             raise InputError(f"the format is not {FORMAT}")
-        recipe = values["recipe"]
-        values["recipe"] = FeatureRecipe(**{**recipe, "depths": tuple(recipe["depths"])})
+        values["recipe"] = recipe_from_table(values["recipe"], "of the model")
         build = values["build"]
         build["feature_dims"] = {
             key: None if dims is None else tuple(dims)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from tribrain.encoder.checkpoints import load_folder, save_folder
 from tribrain.encoder.predict import TrainedModel
 from tribrain.encoder.textbook import TextbookModel
 from tribrain.errors import InputError, InputWarning
+from tribrain.features.backbones import pick_device, pick_precision
+from tribrain.features.store import Store
 from tribrain.hub import fetch
 
 NON_COMMERCIAL = "CC BY-NC 4.0 (not for commercial use)"
@@ -22,25 +23,6 @@ PUBLISHED = {
 }
 """Models on the Hugging Face hub in the published format, all of them `NON_COMMERCIAL`."""
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-def pick_device(device: str) -> str:
-    """The device to compute on: "auto" is a CUDA GPU, else an Apple GPU, else the CPU."""
-    if device not in DEVICES:
-        raise InputError(f"device {device!r} is unknown; known: {', '.join(DEVICES)}")
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if device == "auto":
-        return next(name for name, present in there.items() if present)
-    if not there[device]:
-        usable = ", ".join(name for name, present in there.items() if present)
-        raise InputError(f"device {device} is not there; usable here: {usable}")
-    return device
-
 
 def load_model(
     name: str | Path = "textbook",
@@ -48,6 +30,9 @@ def load_model(
     revision: str | None = None,
     backbones: str | Path | None = None,
     device: str = "auto",
+    precision: str = "auto",
+    exact_context: bool = False,
+    cache: str | Path | bool = True,
 ) -> TextbookModel | TrainedModel:
     """Load a model.
 
@@ -62,6 +47,14 @@ def load_model(
     backbones : path, optional
         Folder with one Hugging Face folder a backbone, looked at before the hub.
     device : {"auto", "cpu", "cuda", "mps"}
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Number format that the backbones compute in; "auto" is the fastest the device is good at,
+        single precision on a CPU.
+    exact_context : bool
+        Give each word beyond the limit of its context a pass of its own, as published, instead of
+        a little more context that it shares.
+    cache : path or bool
+        Folder where features are kept between runs; True for the usual one, False for none.
 
     Returns
     -------
@@ -80,6 +73,8 @@ def load_model(
     ('text', 'audio', 'video')
     """
     device = pick_device(device)
+    pick_precision(precision, device)
+    store = Store(None if cache is True else cache) if cache is not False else None
     folder, licence = Path(name), None
     if not str(name):
         raise InputError("the name of a model is empty")
@@ -96,14 +91,18 @@ def load_model(
         if repository == "textbook":
             if revision is not None:
                 raise InputError("the textbook model is built in and has no revisions")
-            return TextbookModel()
+            return TextbookModel(store)
         folder = _fetch(repository, revision)
         if repository in PUBLISHED:
             licence = NON_COMMERCIAL
         card, encoder = load_folder(folder, name=repository, revision=folder.name, licence=licence)
     if "CC BY-NC" in card.licence:
         warnings.warn(f"licence of {card.name}: {card.licence}", InputWarning, stacklevel=2)
-    return TrainedModel(card, encoder, backbones=backbones, device=device)
+    if exact_context:
+        card = replace(card, recipe=replace(card.recipe, exact_context=True))
+    return TrainedModel(
+        card, encoder, backbones=backbones, device=device, precision=precision, store=store
+    )
 
 
 def convert_model(name: str | Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from tribrain.encoder.checkpoints import ModelCard
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
+from tribrain.features.backbones import pick_precision
 from tribrain.features.extract import (
     FeatureSeries,
     Progress,
@@ -23,6 +24,8 @@ from tribrain.features.extract import (
     find_backbones,
 )
 from tribrain.features.grid import n_samples
+from tribrain.features.pieces import Extractors
+from tribrain.features.store import Store
 from tribrain.stimuli.stimulus import Stimulus
 
 WINDOWS_PER_BATCH = 8
@@ -36,6 +39,10 @@ class TrainedModel:
     card : ModelCard
     encoder : Encoder
         ``encoder(features, subject=None)``, features as (batch, layers, dim, time).
+    precision : str
+        Number format of the backbones; the encoder itself computes in single precision.
+    store : Store or None
+        Where features are kept between runs.
     """
 
     def __init__(
@@ -45,11 +52,15 @@ class TrainedModel:
         *,
         backbones: str | Path | None = None,
         device: str = "cpu",
+        precision: str = "auto",
+        store: Store | None = None,
     ) -> None:
         self.card = card
         self.encoder = encoder.to(device)
         self.backbones = backbones
         self.device = device
+        self.precision = pick_precision(precision, device)
+        self.store = store
 
     @property
     def name(self) -> str:
@@ -89,13 +100,13 @@ class TrainedModel:
             whole windows, the last one padded.
         """
         wanted = shared_modalities(self.modalities, stimulus, modalities)
+        folders = find_backbones(self.card.recipe, wanted, self.backbones)
         return extract_features(
             stimulus,
-            self.card.recipe,
+            Extractors(self.card.recipe, folders, self.device, self.precision),
             wanted,
             window=self.card.window,
-            folders=find_backbones(self.card.recipe, wanted, self.backbones),
-            device=self.device,
+            store=self.store,
             progress=progress,
         )
 
@@ -161,7 +172,11 @@ class TrainedModel:
             provenance={
                 **inputs.source,
                 "model": self.describe(),
-                "settings": {"overlap_s": float(overlap), "device": self.device},
+                "settings": {
+                    "overlap_s": float(overlap),
+                    "device": self.device,
+                    "precision": self.precision,
+                },
             },
         )
 

@@ -19,15 +19,26 @@ from tribrain.brain.regions import region_maps, textbook_table
 from tribrain.brain.response import Response
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.errors import InputError
-from tribrain.features.extract import FeatureSeries, Progress
+from tribrain.features.extract import FeatureSeries, Progress, extract_features
 from tribrain.features.grid import n_rows
-from tribrain.features.lexical import LEXICAL_FEATURES, lexical_series
-from tribrain.features.sound import SOUND_FEATURES, sound_features
-from tribrain.features.visual import VISUAL_FEATURES, visual_series
+from tribrain.features.lexical import LEXICAL_FEATURES
+from tribrain.features.pieces import Extractors
+from tribrain.features.recipe import FeatureRecipe
+from tribrain.features.sound import SOUND_FEATURES
+from tribrain.features.store import Store
+from tribrain.features.visual import VISUAL_FEATURES
 from tribrain.stimuli.stimulus import MODALITIES, Stimulus
 
 FEATURES = {"text": LEXICAL_FEATURES, "audio": SOUND_FEATURES, "video": VISUAL_FEATURES}
 FREQUENCY = 2.0
+RECIPE = FeatureRecipe(
+    simple={
+        "text": LEXICAL_FEATURES,
+        "audio": SOUND_FEATURES,
+        "video": ("contrast", "motion", "colour"),
+    },
+    frequency=FREQUENCY,
+)
 LAG = 5.0
 SPACE = "fsaverage5"
 LABEL = "textbook model, not trained on data"
@@ -60,6 +71,9 @@ class TextbookModel:
     modalities = MODALITIES
     subjects: tuple[str, ...] = ()
 
+    def __init__(self, store: Store | None = None) -> None:
+        self.store = store
+
     def extract(
         self,
         stimulus: Stimulus,
@@ -76,27 +90,15 @@ class TextbookModel:
             response; names in `FEATURES`. 1 is about what an ordinary film or running speech
             reaches.
         """
-        n = round(n_rows(stimulus.duration) * FREQUENCY)
-        result = {}
-        for modality in shared_modalities(self.modalities, stimulus, modalities):
-
-            def step(done: int, total: int, modality: str = modality) -> None:
-                if progress is not None:
-                    progress(modality, done, total)
-
-            if modality == "text":
-                series = lexical_series(stimulus.words, n, FREQUENCY, stimulus.language)
-                step(len(stimulus.words), len(stimulus.words))
-            elif modality == "audio":
-                assert stimulus.audio is not None
-                series = sound_features(stimulus.audio, n, FREQUENCY, step)
-                series = _later(series, stimulus.audio.start)
-            else:
-                assert stimulus.video is not None
-                series = visual_series(stimulus.video, n, FREQUENCY, step)
-                series = _later(series, stimulus.video.start)
-            result[modality] = series[None]
-        return FeatureSeries(stimulus, result)
+        wanted = shared_modalities(self.modalities, stimulus, modalities)
+        return extract_features(
+            stimulus,
+            Extractors(RECIPE),
+            wanted,
+            window=float(n_rows(stimulus.duration)),
+            store=self.store,
+            progress=progress,
+        )
 
     def predict(
         self,
@@ -155,12 +157,6 @@ class TextbookModel:
             "features": {name: list(features) for name, features in FEATURES.items()},
             "table_rows": len(textbook_table()),
         }
-
-
-def _later(series: np.ndarray, start: float) -> np.ndarray:
-    """Shift a series to where its medium starts on the stimulus clock."""
-    shift = round(start * FREQUENCY)
-    return np.pad(series, ((0, 0), (shift, 0)))[:, : series.shape[1]]
 
 
 def _bold(features: Mapping[str, np.ndarray], rows: int) -> np.ndarray:

@@ -87,7 +87,7 @@ def _windows(duration: float, window: float) -> list[Span]:
 
 def vectors_on_grid(
     events: Sequence[Span],
-    vectors: np.ndarray,
+    vectors: Iterable[np.ndarray],
     *,
     duration: float,
     window: float,
@@ -98,7 +98,8 @@ def vectors_on_grid(
     Parameters
     ----------
     events : sequence of (start, duration), n_events
-    vectors : ndarray (n_events, layers, dim)
+    vectors : iterable of ndarray (layers, dim), n_events
+        At least one.
     duration, window : float
         Length of the stimulus and of a window in seconds.
     frequency : float
@@ -109,13 +110,17 @@ def vectors_on_grid(
     """
     per_window = n_samples(window, frequency)
     spans = _windows(duration, window)
-    grid = np.zeros((len(spans) * per_window, *vectors.shape[1:]), np.float32)
+    grid: np.ndarray | None = None
     for (start, length), vector in zip(events, vectors, strict=True):
+        if grid is None:
+            grid = np.zeros((len(spans) * per_window, *vector.shape), np.float32)
         for number in _touched(start, length, window, len(spans)):
             placed = place(start, length, spans[number], frequency)
             if placed is not None:
                 first = number * per_window + placed[0]
                 grid[first : first + placed[1]] += vector
+    if grid is None:
+        raise ValueError("vectors on the grid need at least one event")
     return np.ascontiguousarray(np.moveaxis(grid, 0, -1))
 
 

@@ -76,3 +76,11 @@ def grouped_states(
     for group, held in zip(groups, sums, strict=True):
         assert held is not None, f"states {group} did not occur"
         result.append(held / len(group))
+
+
+def means_of_groups(
+    states: Sequence[Tensor], groups: Sequence[Sequence[int]], reduce: Reduce
+) -> list[Tensor]:
+    """Mean of reduced hidden states, a group at a time, where all states are there already."""
+    used = {state: reduce(states[state]) for group in groups for state in group}
+    return [sum(used[state] for state in group) / len(group) for group in groups]  # type: ignore[misc]

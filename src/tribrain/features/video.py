@@ -1,66 +1,24 @@
-"""Film to a 2 Hz series: every sample sees the seconds of film that end at it.
-
-The film is decoded once, in order. Each frame that any clip needs is resized and cropped once
-and kept until the last clip that shows it is done, so memory does not grow with the film.
-"""
+"""A film to a series of vectors, each of the seconds that end at its sample."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from tribrain.features.backbones import Backbone
+from tribrain.features.families import frames_per_clip, tokens_per_picture
+from tribrain.features.frames import FramePreparation, PreparedFrame, prepared_frames
 from tribrain.features.grid import Span, n_samples
-from tribrain.stimuli.media import VideoTrack, iter_frames
+from tribrain.features.running import Batches, read_ahead
+from tribrain.stimuli.media import VideoTrack
 
+VERSION = 1  # of the numbers; part of the key of kept results
 
-@dataclass(frozen=True)
-class FramePreparation:
-    """How frames are made ready: shortest edge, square crop (pixels), mean and std of channels."""
-
-    shortest_edge: int
-    crop: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, settings: dict[str, Any], crop: int) -> FramePreparation:
-        """Read a model folder's ``video_preprocessor_config.json``; `crop` is the model's size."""
-        return cls(
-            int(settings.get("size", {}).get("shortest_edge", int(crop * 256 / 224))),
-            int(settings.get("crop_size", {}).get("height", crop)),
-            tuple(settings.get("image_mean", (0.485, 0.456, 0.406))),
-            tuple(settings.get("image_std", (0.229, 0.224, 0.225))),
-        )
-
-
-def resize_and_crop(frame: np.ndarray, preparation: FramePreparation) -> Tensor:
-    """Resize a frame's shortest edge (bilinear, antialiased) and cut out its centre.
-
-    Parameters
-    ----------
-    frame : ndarray (height, width, 3), uint8
-
-    Returns
-    -------
-    Tensor (3, crop, crop), uint8
-    """
-    height, width = frame.shape[:2]
-    edge, crop = preparation.shortest_edge, preparation.crop
-    if height <= width:
-        size = edge, int(edge * width / height)
-    else:
-        size = int(edge * height / width), edge
-    image = torch.from_numpy(frame).permute(2, 0, 1)[None]
-    image = functional.interpolate(image, size, mode="bilinear", antialias=True)[0]
-    top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
-    return image[:, top : top + crop, left : left + crop].contiguous()
+_READ_AHEAD = 64  # frames, made ready
 
 
 def clip_frames(
@@ -81,6 +39,18 @@ def clip_frames(
     return track.frame_numbers(start + np.maximum(0.0, ends[:, None] - back))
 
 
+def middle_frames(track: VideoTrack, chunk: Span, n: int) -> np.ndarray:
+    """Number of the frame in the middle of each sample of a chunk, for models of pictures.
+
+    Returns
+    -------
+    ndarray (n, 1) of int
+    """
+    start, duration = chunk
+    middles = start + duration * (np.arange(n) + 0.5) / max(n, 1)
+    return track.frame_numbers(middles)[:, None]
+
+
 def clip_vectors(
     backbone: Backbone,
     preparation: FramePreparation,
@@ -90,11 +60,13 @@ def clip_vectors(
     frequency: float,
     seconds: float,
     clips_per_batch: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    tick: Callable[[int], None] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Series of each chunk of a film: the mean over a clip's tokens, a clip a sample.
+    """Series of chunks of a film: a vector of the clip's tokens, a clip a sample.
 
-    Clips that show the very same frames (a picture, the padded start of a chunk) run once.
+    The film is decoded once, in order, in a background thread; only the frames of the clips that
+    wait are held. Clips that show the very same pictures (a still, black, a frozen film, the
+    padded start of a chunk) run once.
 
     Parameters
     ----------
@@ -105,89 +77,94 @@ def clip_vectors(
     seconds : float
         Length of film that a clip shows.
     clips_per_batch : int, optional
-        Clips that run together; by default as many as make a batch of small ones worthwhile.
+        Clips that run together; by default what memory is likely to take. It is halved as often
+        as memory runs out.
+    tick : callable, optional
+        Called with the number of clips done since it was last called.
 
     Yields
     ------
     ndarray (layers, dim, n), float32
     """
-    frames = int(backbone.model.config.frames_per_clip)
-    plans = [
-        clip_frames(track, chunk, n_samples(chunk[1], frequency), seconds=seconds, frames=frames)
-        for chunk in chunks
-    ]
-    clips = [tuple(clip) for plan in plans for clip in plan.tolist()]
-    batches = _batches(clips, clips_per_batch or _clips_per_batch(backbone))
-    vectors: dict[tuple[int, ...], np.ndarray] = {}
-    finished, last_use = 0, {clip: number for number, clip in enumerate(clips)}
-    store = _prepared_frames(track, preparation, batches)
-    for plan in plans:
-        series = []
-        for clip in map(tuple, plan.tolist()):
-            while clip not in vectors:
-                batch, pixels = next(store)
-                vectors.update(zip(batch, _run(backbone, preparation, pixels), strict=True))
-            series.append(vectors[clip])
-            if last_use[clip] == finished:
-                del vectors[clip]
-            finished += 1
-            if progress is not None:
-                progress(finished, len(clips))
-        if series:
-            yield np.stack(series, axis=-1)
-        else:  # a chunk shorter than half a sample
-            yield np.zeros((len(backbone.groups), backbone.model.config.hidden_size, 0), np.float32)
+    per_clip = frames_per_clip(backbone.model.config)
+    plans = []
+    for chunk in chunks:
+        n = n_samples(chunk[1], frequency)
+        if backbone.family.form == "picture":
+            plans.append(middle_frames(track, chunk, n))
+        else:
+            plans.append(clip_frames(track, chunk, n, seconds=seconds, frames=per_clip))
+    needed = np.unique(np.concatenate([plan.ravel() for plan in plans]))
+    decoded = read_ahead(
+        prepared_frames(track, needed.tolist(), preparation, backbone.device), _READ_AHEAD
+    )
+    run: Batches[list[torch.Tensor], np.ndarray] = Batches(
+        lambda clips: _run(backbone, preparation, clips),
+        clips_per_batch or likely_batch(backbone),
+    )
+    held: deque[PreparedFrame] = deque()
+    known: dict[tuple[int, ...], np.ndarray] = {}  # vectors of the last chunk's clips
+    tick = tick or (lambda _: None)
+    try:
+        for plan in plans:
+            keys: list[tuple[int, ...]] = []
+            ticked = 0
+            vectors = dict(known)
+            waiting: dict[tuple[int, ...], list[torch.Tensor]] = {}
+            for numbers in plan.tolist():
+                while not held or held[-1].number < numbers[-1]:
+                    held.append(next(decoded))
+                while held[0].number < numbers[0]:
+                    held.popleft()
+                shown = {frame.number: frame for frame in held}
+                clip = [shown[number] for number in numbers]
+                key = tuple(frame.picture for frame in clip)
+                keys.append(key)
+                if key not in vectors and key not in waiting:
+                    waiting[key] = [frame.pixels for frame in clip]
+                if len(waiting) == run.size:
+                    vectors.update(zip(waiting, run(list(waiting.values())), strict=True))
+                    waiting = {}
+                    tick(len(keys) - ticked)
+                    ticked = len(keys)
+            vectors.update(zip(waiting, run(list(waiting.values())), strict=True))
+            if len(keys) > ticked:
+                tick(len(keys) - ticked)
+            known = {key: vectors[key] for key in keys}
+            if keys:
+                yield np.stack([vectors[key] for key in keys], axis=-1)
+            else:  # a chunk shorter than half a sample
+                yield np.zeros((len(backbone.groups), backbone.width, 0), np.float32)
+    finally:
+        decoded.close()
 
 
-def _clips_per_batch(backbone: Backbone) -> int:
-    """One clip of a large model (8,192 tokens of 1,024 numbers), up to eight of a small one."""
-    config = backbone.model.config
-    tokens = (config.frames_per_clip // config.tubelet_size) * (
-        config.crop_size // config.patch_size
-    ) ** 2
-    return int(np.clip(2**23 // (tokens * config.hidden_size), 1, 8))
+def likely_batch(backbone: Backbone) -> int:
+    """Clips that run together well.
 
-
-def _batches(clips: list[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
-    distinct = list(dict.fromkeys(clips))
-    return [distinct[first : first + size] for first in range(0, len(distinct), size)]
-
-
-def _prepared_frames(
-    track: VideoTrack,
-    preparation: FramePreparation,
-    batches: list[list[tuple[int, ...]]],
-) -> Iterator[tuple[list[tuple[int, ...]], Tensor]]:
-    """Decode in order; give each batch as soon as its frames are there, drop them after use.
-
-    Yields
-    ------
-    batch : list of clips (tuples of frame numbers)
-    pixels : Tensor (clips, frames, 3, crop, crop), uint8
+    On a CPU as many as make up for small ones: one clip of a large model (8,192 tokens of 1,024
+    numbers). On a GPU what half of its free memory is likely to hold, at some 40 numbers a token
+    and unit of width that are alive at once.
     """
-    needed = {number for batch in batches for clip in batch for number in clip}
-    # Frames before this one are not shown again by any later batch.
-    keep_from = [0] * len(batches)
-    lowest = max(needed) + 1
-    for place in range(len(batches) - 1, -1, -1):
-        keep_from[place] = lowest
-        lowest = min(lowest, min(min(clip) for clip in batches[place]))
-    held: dict[int, Tensor] = {}
-    decoded = iter_frames(track, needed)
-    for batch, keep in zip(batches, keep_from, strict=True):
-        latest = max(max(clip) for clip in batch)
-        while latest not in held:
-            number, frame = next(decoded)
-            held[number] = resize_and_crop(frame, preparation)
-        yield batch, torch.stack([torch.stack([held[n] for n in clip]) for clip in batch])
-        held = {number: frame for number, frame in held.items() if number >= keep}
+    config = backbone.model.config
+    numbers = tokens_per_picture(config) * backbone.width
+    if backbone.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(backbone.device)
+        return int(np.clip(free / 2 / (40 * numbers * backbone.dtype.itemsize), 1, 64))
+    return int(np.clip(2**23 // numbers, 1, 8))
 
 
-def _run(backbone: Backbone, preparation: FramePreparation, pixels: Tensor) -> np.ndarray:
-    """Vectors (clips, layers, dim) of clips (clips, frames, 3, crop, crop) of uint8."""
-    mean = torch.tensor(preparation.mean, device=backbone.device).view(3, 1, 1)
-    std = torch.tensor(preparation.std, device=backbone.device).view(3, 1, 1)
-    values = (pixels.to(backbone.device).float() / 255 - mean) / std
-    with torch.inference_mode(), backbone.states(lambda hidden: hidden.mean(dim=1)) as layers:
-        backbone.model(pixel_values_videos=values, skip_predictor=True)
-    return torch.stack(layers, dim=1).float().cpu().numpy()
+def _run(
+    backbone: Backbone, preparation: FramePreparation, clips: Sequence[list[torch.Tensor]]
+) -> list[np.ndarray]:
+    """Vectors (layers, dim) of clips, each of frames (3, height, width) of uint8."""
+    pixels = preparation.normalise(torch.stack([torch.stack(clip) for clip in clips]))
+    inputs: dict[str, Any]
+    if backbone.family.form == "picture":
+        inputs = {"pixel_values": pixels[:, 0]}
+    elif backbone.model.config.model_type == "vjepa2":
+        inputs = {"pixel_values_videos": pixels, "skip_predictor": True}
+    else:
+        inputs = {"pixel_values": pixels}
+    layers = backbone.layers(inputs, backbone.pool)
+    return list(torch.stack(layers, dim=1).cpu().numpy())

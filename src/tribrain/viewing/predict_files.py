@@ -34,6 +34,9 @@ def predict_to_folder(
     overlap: float = 0.0,
     backbones: Path | None = None,
     device: str = "auto",
+    precision: str = "auto",
+    exact_context: bool = False,
+    cache: Path | bool = True,
     duration: float = 20.0,
     language: str = "en",
     formats: Sequence[str] = ("gifti",),
@@ -57,7 +60,14 @@ def predict_to_folder(
     )
     out = Path(f"{stimulus.name}_tribrain") if out is None else out
     check_target(out, stimulus.name, stimulus.checksum, overwrite=overwrite)
-    loaded = load_model(model, backbones=backbones, device=device)
+    loaded = load_model(
+        model,
+        backbones=backbones,
+        device=device,
+        precision=precision,
+        exact_context=exact_context,
+        cache=cache,
+    )
     response = loaded.predict(
         stimulus, subject=subject, modalities=modalities, overlap=overlap, progress=progress
     )

@@ -37,11 +37,23 @@ def progress_lines() -> Iterator[Progress]:
             yield show
         return
     last: dict[str, float] = {}
+    first: dict[str, tuple[float, int]] = {}
 
     def say(name: str, done: int, total: int) -> None:
         now = time.monotonic()
+        began, before = first.setdefault(name, (now, done))
         if done >= total or now - last.get(name, -1e9) >= _SECONDS_BETWEEN_LINES:
             last[name] = now
-            print(f"{name}: {done} of {total}", file=sys.stderr, flush=True)
+            left = ""
+            if before < done < total:
+                seconds = (now - began) * (total - done) / (done - before)
+                left = f", about {_readable_time(seconds)} left"
+            print(f"{name}: {done} of {total}{left}", file=sys.stderr, flush=True)
 
     yield say
+
+
+def _readable_time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
