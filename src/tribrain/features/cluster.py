@@ -56,7 +56,8 @@ def extract_on_cluster(
             if future.status == "finished":
                 outcome = future.result()
             else:
-                outcome = Outcome(sources[number].name, error=_one_line(future.exception()))
+                error = future.exception() or "lost, as the scheduler went away"
+                outcome = Outcome(sources[number].name, error=_one_line(error))
             for note in outcome.notes:
                 warnings.warn(note, InputWarning, stacklevel=2)
             outcomes[number] = outcome
@@ -129,7 +130,7 @@ def _knock(address: str) -> None:
         ) from None
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -126,6 +126,7 @@ def extract_many(
         stimulus: list[Stimulus] = []
         with _noted(outcome):
             stimulus.append(source.open())
+            _check_target(stimulus[0], source.name, job)
         opened.append(stimulus[0] if stimulus else None)
     for modality in job.modalities:
         _one_modality(modality, opened, outcomes, extractors, store, progress)
@@ -154,6 +155,7 @@ def _extract_one(
 ) -> None:
     with _noted(outcome):
         stimulus = source.open()
+        _check_target(stimulus, source.name, job)
         for modality in job.modalities:
             if modality in stimulus.modalities:
                 pieces = pieces_of(stimulus, modality, extractors, store.checksum)
@@ -227,6 +229,15 @@ def _noted(outcome: Outcome) -> Iterator[None]:
         outcome.error = f"{named}{text.splitlines()[0]}"
 
 
+def _check_target(stimulus: Stimulus, name: str, job: Job) -> None:
+    """Refuse to replace what was made of another stimulus, before any work is done."""
+    if job.out is None or job.overwrite:
+        return
+    target = job.out / f"{name}_features.{job.output}"
+    if target.exists() and _made_of(target) != stimulus.checksum:
+        raise InputError(f"{target} was made of another stimulus; --overwrite replaces it")
+
+
 def _write(
     stimulus: Stimulus, name: str, job: Job, extractors: Extractors, store: Store
 ) -> Path | None:
@@ -250,7 +261,7 @@ def _write(
         "depths": list(job.recipe.depths) if series.backbones else [],
         "precision": extractors.precision,
     }
-    return save_features(series, job.out, name, about, output=job.output, overwrite=job.overwrite)
+    return save_features(series, job.out, name, about, output=job.output)
 
 
 def save_features(
@@ -260,25 +271,14 @@ def save_features(
     about: dict[str, Any],
     *,
     output: str = "npz",
-    overwrite: bool = False,
 ) -> Path:
     """Write feature series with their times.
 
     ``NAME_features.npz`` holds an array (layers, dim, time) a modality, ``time`` in seconds, and
     ``about``, JSON text that says how they were made. ``NAME_features.zarr`` holds the same with
     named dimensions, for xarray.
-
-    Raises
-    ------
-    InputError
-        If what lies there was made of another stimulus, without `overwrite`.
     """
-    if output not in OUTPUTS:
-        raise InputError(f"format {output!r} is unknown; known: {', '.join(OUTPUTS)}")
     target = folder / f"{name}_features.{output}"
-    made_of = about["stimulus"]["sha256"]
-    if target.exists() and not overwrite and _made_of(target) != made_of:
-        raise InputError(f"{target} was made of another stimulus; --overwrite replaces it")
     samples = next(iter(series.values())).shape[-1]
     time = np.arange(samples) / about["frequency_hz"]
     text = json.dumps(about, ensure_ascii=False)

@@ -24,12 +24,13 @@ from tribrain.features.backbones import (
     load_feature_extractor,
     load_picture_settings,
     load_tokenizer,
+    pick_device,
     pick_precision,
 )
 from tribrain.features.families import picture_size
 from tribrain.features.frames import FramePreparation
 from tribrain.features.grid import Span, chunks, n_rows, n_samples
-from tribrain.features.lexical import lexical_series
+from tribrain.features.lexical import LEXICAL, lexical_series
 from tribrain.features.recipe import FeatureRecipe
 from tribrain.stimuli.media import AudioTrack, VideoTrack, iter_audio
 from tribrain.stimuli.stimulus import Stimulus
@@ -93,6 +94,8 @@ class Extractors:
     _loaded: dict[str, tuple[Backbone, Any]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        check_simple_features(self.recipe)
+        self.device = pick_device(self.device)
         self.precision = pick_precision(self.precision, self.device)
 
     def load(self, modality: str) -> tuple[Backbone, Any]:
@@ -121,6 +124,18 @@ class Extractors:
     def release(self, modality: str) -> None:
         """Let go of a modality's backbone."""
         self._loaded.pop(modality, None)
+
+
+def check_simple_features(recipe: FeatureRecipe) -> None:
+    """Refuse a recipe that names a simple feature which there is not."""
+    known = {"text": LEXICAL, "audio": tuple(sound.SOUND), "video": tuple(visual.VISUAL)}
+    for modality, names in recipe.simple.items():
+        for name in names:
+            if name not in known[modality]:
+                raise InputError(
+                    f"feature {name!r} of {modality} is unknown; known: "
+                    f"{', '.join(known[modality])}"
+                )
 
 
 def pieces_of(
@@ -275,6 +290,7 @@ def _simple_medium(
             "features": list(names),
             "first": first,
             "samples": n,
+            "lasts": track.duration,
             "frequency": frequency,
         }
         for first, n in cut

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
@@ -64,6 +65,12 @@ class FeatureRecipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(self.depths))
+        for name, features in self.simple.items():
+            if isinstance(features, str) or not all(isinstance(one, str) for one in features):
+                raise InputError(f"simple features of {name} must be a list of names")
+        for name, backbone in self.backbones.items():
+            if not isinstance(backbone, str):
+                raise InputError(f"backbone {backbone!r} of {name} is no name")
         simple = {name: tuple(features) for name, features in self.simple.items()}
         object.__setattr__(self, "simple", simple)
         _known("layer aggregation", self.aggregation, AGGREGATIONS)
@@ -78,7 +85,7 @@ class FeatureRecipe:
         if not all(0 <= depth <= 1 for depth in self.depths):
             raise InputError(f"layer depths {self.depths} must lie in [0, 1]")
         for name in ("frequency", "clip_seconds", "context_words", "context_stride"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)!r}: a positive number fits")
 
     @property
@@ -143,7 +150,10 @@ def load_recipe(name: str | Path) -> FeatureRecipe:
     if str(name) in recipe_names():
         text = (files("tribrain") / "recipes" / f"{name}.toml").read_text("utf-8")
     elif Path(name).suffix == ".toml":
-        text = require_file(name, "recipe").read_text("utf-8")
+        try:
+            text = require_file(name, "recipe").read_text("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"recipe {name} is not UTF-8 text") from None
     else:
         raise InputError(
             f"recipe {str(name)!r} is unknown; give a file (.toml), or one of: "

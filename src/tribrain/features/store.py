@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -298,14 +298,15 @@ def _read(manifest: Path, text: bytes) -> np.ndarray:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Write beside, then rename: a reader sees the old file or the new one, never a part."""
-    handle, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
+    # Not mkstemp, whose files only their owner may read: several people may share a store.
+    partial = path.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             file.write(data)
-        Path(partial).replace(path)
+        partial.replace(path)
     except BaseException:
         with suppress(OSError):
-            Path(partial).unlink()
+            partial.unlink()
         raise
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tribrain.errors import InputError
-from tribrain.features.backbones import pick_device, pick_precision
+from tribrain.features.backbones import pick_device
 from tribrain.features.cluster import extract_on_cluster
 from tribrain.features.extract import Progress, find_backbones
 from tribrain.features.many import OUTPUTS, Job, Outcome, cache_folder, extract_many
+from tribrain.features.pieces import check_simple_features
 from tribrain.features.recipe import load_recipe
 from tribrain.features.sources import find_sources
 from tribrain.features.store import Entry
@@ -52,7 +53,8 @@ def features_to_folder(
         raise InputError(f"format {output!r} is unknown; known: {', '.join(OUTPUTS)}")
     if cluster is not None and cache is False:
         raise InputError("--cluster needs the cache, in a folder that all workers see")
-    device = pick_device(device)
+    if cluster is None:
+        device = pick_device(device)  # on a cluster each worker looks at its own machine
     loaded = load_recipe(recipe)
     if exact_context:
         loaded = dataclasses.replace(loaded, exact_context=True)
@@ -63,6 +65,9 @@ def features_to_folder(
                 f"modality {name!r} is not in recipe {recipe}; "
                 f"there are: {', '.join(loaded.modalities)}"
             )
+    if not wanted:
+        raise InputError(f"no modality is wanted; there are: {', '.join(loaded.modalities)}")
+    check_simple_features(loaded)
     sources = find_sources(
         places, transcript=transcript, text=text, language=language, duration=duration
     )
@@ -73,7 +78,7 @@ def features_to_folder(
             modalities=wanted,
             cache=folder.absolute(),
             device=device,
-            precision=pick_precision(precision, device),
+            precision=precision,
             compile_blocks=compile_blocks,
             out=out.absolute() if out is not None else None,
             output=output,
