@@ -38,9 +38,8 @@ def test_states_are_those_the_model_returns(backbones, name, recipe):
     backbone = load_backbone(
         BackboneFolder(name, backbones / name, "local"), modality, recipe, "cpu"
     )
+    layers = backbone.layers(inputs, lambda hidden: hidden.mean(dim=1))
     with torch.inference_mode():
-        with backbone.states(lambda hidden: hidden.mean(dim=1)) as layers:
-            backbone.model(**inputs)
         whole = AutoModel.from_pretrained(backbones / name).eval()
         states = whole(**inputs, output_hidden_states=True).hidden_states
     groups = recipe.layer_groups(len(states))

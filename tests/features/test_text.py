@@ -238,11 +238,11 @@ def long_text(n, seed=0):
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 def test_models_that_read_both_ways_read_each_word_in_a_window(models, name):
     backbone, tokenizer, path = models(name)
-    running, spans = long_text(24)
+    running, spans = long_text(16)
     assert "-" in running.split()
-    ours = word_vectors(backbone, tokenizer, running, spans, context_words=7)
-    chosen = [0, 1, 6, 7, 8, 15, 22, 23]
-    expected = [in_own_window(path, tokenizer, running, spans[n], 7) for n in chosen]
+    ours = word_vectors(backbone, tokenizer, running, spans, context_words=5)
+    chosen = [0, 3, 4, 9, 15]
+    expected = [in_own_window(path, tokenizer, running, spans[n], 5) for n in chosen]
     assert np.abs(np.diff(expected, axis=0)).max() > 0.1
     np.testing.assert_allclose(ours[chosen], expected, atol=1e-4)
 
@@ -352,7 +352,7 @@ def record_passes(monkeypatch):
 
 
 def test_a_long_text_costs_time_in_proportion_and_no_more_memory(models, monkeypatch):
-    backbone, tokenizer, _ = models("gpt2")
+    backbone, tokenizer, _ = models("gpt2", n_positions=2048)
     tokens, largest, held = [], [], []
 
     def counted(backbone, tokenizer, batch):
@@ -361,7 +361,7 @@ def test_a_long_text_costs_time_in_proportion_and_no_more_memory(models, monkeyp
         return [np.zeros((len(one.words), 2, 32), np.float32) for one in batch]
 
     monkeypatch.setattr(text_module, "_run", counted)
-    for n in (5_000, 20_000):
+    for n in (5_000, 10_000, 20_000):
         tokens.append(0)
         largest.append(0)
         running, spans = spans_of((VOCABULARY[:12] * n)[:n])
@@ -369,9 +369,9 @@ def test_a_long_text_costs_time_in_proportion_and_no_more_memory(models, monkeyp
         blocks = [piece_vectors(backbone, tokenizer, running, spans, one) for one in pieces]
         assert sum(map(len, blocks)) == n
         held.append(max(map(len, blocks)))
-    assert largest[0] == largest[1]
-    assert held[0] == held[1] == 512 + 256 - 1
-    assert tokens[1] / tokens[0] == pytest.approx(4, rel=0.05)
+    assert len(set(largest)) == 1
+    assert set(held) == {512 + 256 - 1}
+    assert (tokens[2] - tokens[1]) / (tokens[1] - tokens[0]) == pytest.approx(2, rel=0.02)
     # Each stride is read with the words of its limit, and these words are a token or two each.
     n_tokens = len(tokenizer(running, add_special_tokens=False)["input_ids"])
-    assert tokens[1] / n_tokens < (512 + 256) / 256
+    assert tokens[2] / n_tokens < (512 + 256) / 256

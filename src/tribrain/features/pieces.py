@@ -183,8 +183,8 @@ def _text(stimulus: Stimulus, extractors: Extractors, shared: dict[str, Any]) ->
         first = min(part.starts)
         last = spans[part.words[-1]][1]
         places = [
-            (spans[number][0] - first, spans[number][1] - first, start - first)
-            for number, start in zip(part.words, part.starts, strict=True)
+            (spans[number][0] - first, spans[number][1] - first, start - first, window - first)
+            for number, start, window in zip(part.words, part.starts, part.windows, strict=True)
         ]
         return {
             "extractor": "text",

@@ -38,12 +38,21 @@ _POSITIONS_AFTER_PADDING = (
 
 @dataclass(frozen=True)
 class TextPiece:
-    """Neighbouring words that are worked out together, by number, and where in the text the
-    context of each starts.
+    """Neighbouring words that are worked out together.
+
+    Attributes
+    ----------
+    words : tuple of int
+        Their numbers.
+    starts : tuple of int
+        Where in the text the context of each starts, for a model that shares passes.
+    windows : tuple of int
+        Where the window of each starts, for a model that reads both ways.
     """
 
     words: tuple[int, ...]
     starts: tuple[int, ...]
+    windows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,12 @@ def text_pieces(
     pieces: list[TextPiece] = []
     numbers: list[int] = []
     starts: list[int] = []
+    windows = [places[max(0, count - limit)] for count in held.tolist()]
+
+    def close() -> None:
+        own = tuple(windows[number] for number in numbers)
+        pieces.append(TextPiece(tuple(numbers), tuple(starts), own))
+
     opened = 0  # words of the text before the piece's first one
     for number, count in enumerate(held.tolist()):
         beyond = count > limit
@@ -86,17 +101,17 @@ def text_pieces(
             room = limit
         if count - opened > room:
             if numbers:  # none where a text begins with more than that before its first word
-                pieces.append(TextPiece(tuple(numbers), tuple(starts)))
+                close()
             numbers, starts, opened = [], [], count - 1
         if exact:
-            start = places[max(0, count - limit)]
+            start = windows[number]
         elif not opened:
             start = places[0]
         else:
             start = places[max(0, opened + 1 - limit)]
         numbers.append(number)
         starts.append(start)
-    pieces.append(TextPiece(tuple(numbers), tuple(starts)))
+    close()
     return pieces
 
 
@@ -126,15 +141,16 @@ def piece_vectors(
     ndarray (words of the piece, layers, dim), float32
     """
     most = most_tokens(backbone.model.config, tokenizer)
-    grouped: dict[int, list[int]] = {}
-    for number, start in zip(piece.words, piece.starts, strict=True):
-        grouped.setdefault(start, []).append(number)
     passes: list[_Pass] = []
-    for start, members in grouped.items():
-        if backbone.family.form == "causal":
+    if backbone.family.form == "causal":
+        grouped: dict[int, list[int]] = {}
+        for number, start in zip(piece.words, piece.starts, strict=True):
+            grouped.setdefault(start, []).append(number)
+        for start, members in grouped.items():
             passes.extend(_shared_passes(tokenizer, running, spans, start, members, most))
-        else:
-            passes.extend(_window(tokenizer, running, spans[n], start, n, most) for n in members)
+    else:
+        for number, start in zip(piece.words, piece.windows, strict=True):
+            passes.append(_window(tokenizer, running, spans[number], start, number, most))
     result = np.zeros((len(piece.words), len(backbone.groups), backbone.width), np.float32)
     place = {number: row for row, number in enumerate(piece.words)}
     run: Batches[_Pass, np.ndarray] = Batches(
@@ -166,8 +182,8 @@ def _shared_passes(
 ) -> list[_Pass]:
     """One pass for the words whose boundaries agree, and one for each other word.
 
-    A text of more tokens than the model has positions for is read in halves, the second with half
-    of the text before it.
+    A text of more tokens than the model has positions for is read with half of the context, or,
+    where that is the shorter part, in halves, the second with half of the text before it.
     """
     if len(members) == 1:
         return [_own_pass(tokenizer, running, spans[members[0]], start, members[0], most)]
@@ -175,6 +191,10 @@ def _shared_passes(
     encoded = tokenizer(running[start:end], add_special_tokens=False, return_offsets_mapping=True)
     tokens: list[int] = encoded["input_ids"]
     if len(tokens) > most:
+        first_word = spans[members[0]][0]
+        if first_word - start > end - first_word:
+            later = _middle(running, start, first_word)
+            return _shared_passes(tokenizer, running, spans, later, members, most)
         half = len(members) // 2
         first, second = members[:half], members[half:]
         later = _middle(running, start, spans[second[0]][0])
