@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -563,3 +565,22 @@ def test_rows_without_any_feature_hold_no_stimulus():
     assert empty
     assert not covered[empty].any()
     assert covered[0]
+
+
+def test_long_texts_say_that_their_context_is_not_the_published_one(
+    tmp_path, checkpoint, backbones
+):
+    (tmp_path / "text.txt").write_text("the old man pulled the boat " * 4)
+    stimulus = Stimulus.from_text(tmp_path / "text.txt")
+    for exact in (False, True):
+        with pytest.warns(InputWarning, match="licence"):
+            model = load_model(
+                checkpoint, backbones=backbones, device="cpu", exact_context=exact, cache=False
+            )
+        assert model.card.recipe.exact_context is exact
+        model.card = replace(model.card, recipe=replace(model.card.recipe, context_words=10))
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            model.extract(stimulus)
+        said = [str(one.message) for one in heard if "--exact-context" in str(one.message)]
+        assert len(said) == (not exact)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tribrain.brain.response import Response
 from tribrain.encoder.checkpoints import ModelCard
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.encoder.network import Encoder
-from tribrain.errors import InputError
+from tribrain.errors import InputError, InputWarning
 from tribrain.features.backbones import pick_precision
 from tribrain.features.extract import (
     FeatureSeries,
@@ -101,6 +102,8 @@ class TrainedModel:
         """
         wanted = shared_modalities(self.modalities, stimulus, modalities)
         folders = find_backbones(self.card.recipe, wanted, self.backbones)
+        if "text" in wanted:
+            self._say_how_much_context(len(stimulus.words))
         return extract_features(
             stimulus,
             Extractors(self.card.recipe, folders, self.device, self.precision),
@@ -183,6 +186,19 @@ class TrainedModel:
     def describe(self) -> dict[str, Any]:
         """What the model is, as plain data."""
         return dataclasses.asdict(self.card)
+
+    def _say_how_much_context(self, n_words: int) -> None:
+        """Long texts are the one place where the numbers are not those of the published way."""
+        recipe = self.card.recipe
+        most = recipe.context_words + recipe.context_stride - 1
+        if n_words > recipe.context_words and not recipe.exact_context:
+            warnings.warn(
+                f"words after the first {recipe.context_words} are read with up to {most} words "
+                f"of context; --exact-context gives each {recipe.context_words}, as published, "
+                "and is slow",
+                InputWarning,
+                stacklevel=3,
+            )
 
     def _row(self, subject: str | None) -> int | None:
         if subject is None:
