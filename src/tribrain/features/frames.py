@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from tribrain.errors import InputError
+from tribrain.features.running import read_ahead
 from tribrain.stimuli.media import VideoTrack, iter_frames
 
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
 _TOGETHER = 8  # frames that are resized together
+_DECODED_AHEAD = 4  # frames in full size
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,17 @@ def prepared_frames(
         waiting.clear()
         fresh.clear()
 
-    for number, frame in iter_frames(track, numbers):
-        if last is None or not _same(last[1], frame):
-            if fresh and frame.shape != next(iter(fresh.values())).shape:
-                yield from ready()  # the film changes its size
-            last = (number, frame)
-            fresh[number] = frame
-        waiting.append((number, last[0]))
-        if len(waiting) == _TOGETHER:
-            yield from ready()
+    # Decoding in a thread of its own: resizing takes as long.
+    with closing(read_ahead(iter_frames(track, numbers), _DECODED_AHEAD)) as decoded:
+        for number, frame in decoded:
+            if last is None or not _same(last[1], frame):
+                if fresh and frame.shape != next(iter(fresh.values())).shape:
+                    yield from ready()  # the film changes its size
+                last = (number, frame)
+                fresh[number] = frame
+            waiting.append((number, last[0]))
+            if len(waiting) == _TOGETHER:
+                yield from ready()
     yield from ready()
 
 
