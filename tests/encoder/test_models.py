@@ -13,16 +13,15 @@ import makers
 import tribrain
 from tribrain.encoder.checkpoints import load_folder, save_folder
 from tribrain.encoder.models import (
-    DEVICES,
     NON_COMMERCIAL,
     PUBLISHED,
     convert_model,
     load_model,
-    pick_device,
 )
 from tribrain.encoder.predict import TrainedModel
 from tribrain.encoder.textbook import TextbookModel
 from tribrain.errors import InputError, InputWarning
+from tribrain.features.backbones import DEVICES, pick_device
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
