@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+# Small products on many threads wait for each other where tests and their subprocesses share cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -418,5 +418,6 @@ def test_the_record_tells_which_backbones_were_used(
         facts = json.loads((tmp_path / f"out{number}" / "shortfilm_response.json").read_text())
         used.append(facts["backbones"]["audio"])
     assert used[0]["revision"] == "local"
-    assert used[0]["checksums"].keys() == {"config.json", "model.safetensors"}
+    files = {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert used[0]["checksums"].keys() == files
     assert used[0]["checksums"] != used[1]["checksums"]

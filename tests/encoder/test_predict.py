@@ -483,7 +483,8 @@ def test_provenance_holds_the_card_and_the_settings():
     response = MODEL.predict(features=draw_features(9), overlap=2)
     assert response.provenance["model"] == MODEL.describe()
     assert response.provenance["model"]["revision"] == "abc"
-    assert response.provenance["settings"] == {"overlap_s": 2.0, "device": "cpu"}
+    settings = {"overlap_s": 2.0, "device": "cpu", "precision": "fp32"}
+    assert response.provenance["settings"] == settings
 
 
 def test_a_model_describes_itself_as_plain_data(checkpoint):

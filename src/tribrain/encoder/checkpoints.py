@@ -182,6 +182,10 @@ def _read_own(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         values = json.loads((folder / _OWN[0]).read_text("utf-8"))
         if values.pop("format", None) != FORMAT:
             raise InputError(f"the format is not {FORMAT}")
+        # What came later has a default; without these the features would be others in silence.
+        for key in ("backbones", "depths", "aggregation", "frequency"):
+            if key not in values["recipe"]:
+                raise InputError(f"its recipe has no {key}")
         values["recipe"] = recipe_from_table(values["recipe"], "of the model")
         build = values["build"]
         build["feature_dims"] = {
