@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Small products on many threads wait for each other where tests and their subprocesses share cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Speech is recognised and aligned where a test asks for it, and nowhere else.
+os.environ["TRIBRAIN_RECOGNISER"] = os.environ["TRIBRAIN_ALIGNER"] = "none"
 
 import pytest
 

@@ -256,7 +256,8 @@ def test_files_that_are_no_stimulus_are_refused(refused, tmp_path, short_film):
     assert "cannot be read as a picture" in refused("predict", "fake.png")
     (tmp_path / "notes.docx").write_text("x")
     assert "known: .mp4" in refused("predict", "notes.docx")
-    assert "is a folder" in refused("predict", ".")
+    (tmp_path / "nothing").mkdir()
+    assert "picture" in refused("predict", "nothing")
 
 
 def test_wrong_options_are_refused(refused, tmp_path, short_film, checkpoint, backbones):

@@ -12,7 +12,7 @@ import pytest
 
 import tribrain
 from conftest import ROOT
-from tribrain.stimuli.words import read_transcript
+from tribrain.stimuli.transcripts import read_transcript
 
 
 def film_in(folder: Path) -> tribrain.Stimulus:

@@ -30,6 +30,29 @@ CacheFolder = Annotated[
     Path | None, typer.Option("--cache", help="Folder where features are kept.")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no features.")]
+Transcript = Annotated[
+    Path | None, typer.Option(help="Word times: .tsv .csv .srt .vtt .TextGrid .json .ctm")
+]
+RunningText = Annotated[
+    Path | None, typer.Option(help="Running text with punctuation; aligned without a transcript.")
+]
+Language = Annotated[str | None, typer.Option(help="Of the words: en, de, ... [heard, else en]")]
+AudioTrack = Annotated[str | None, typer.Option(help="Sound track, by number or language.")]
+Subtitles = Annotated[
+    str | None, typer.Option(help="Subtitle track to read: its number or language, or auto.")
+]
+Recogniser = Annotated[
+    str,
+    typer.Option(help="auto, none, pocketsphinx, faster-whisper:MODEL or transformers:FOLDER."),
+]
+Aligner = Annotated[str, typer.Option(help="auto, none, pocketsphinx or ctc:FOLDER.")]
+Sentences = Annotated[bool, typer.Option(help="Tell sentences by the pauses between words.")]
+Pace = Annotated[
+    str, typer.Option(help="Of a text: speaking, reading:WORDS_A_MINUTE or rsvp:MILLISECONDS.")
+]
+Speak = Annotated[
+    str | None, typer.Option(help="Say a text aloud: espeak-ng, or a folder with a VITS model.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -45,13 +68,18 @@ def about(
 
 @app.command()
 def predict(
-    stimulus: Annotated[Path, typer.Argument(help="Video, sound, picture or text (.txt).")],
+    stimulus: Annotated[
+        Path,
+        typer.Argument(
+            help="Video, sound, text (.txt) or picture; a folder of pictures, or a design (.tsv)."
+        ),
+    ],
     model: Annotated[
         str, typer.Option(help="textbook, a folder, or a hub name (NAME@REVISION).")
     ] = "textbook",
     out: Annotated[Path | None, typer.Option(help="Folder to write. [NAME_tribrain]")] = None,
-    transcript: Annotated[Path | None, typer.Option(help="Word times (.tsv, .csv).")] = None,
-    text: Annotated[Path | None, typer.Option(help="Running text with punctuation.")] = None,
+    transcript: Transcript = None,
+    text: RunningText = None,
     modalities: Annotated[
         str | None, typer.Option(help="Some of text,audio,video. [all there are]")
     ] = None,
@@ -68,7 +96,15 @@ def predict(
     cache: CacheFolder = None,
     no_cache: NoCache = False,
     duration: Annotated[float, typer.Option(help="Seconds that a picture is shown.")] = 20.0,
-    language: Annotated[str, typer.Option(help="Language of the words.")] = "en",
+    blank: Annotated[float, typer.Option(help="Seconds between the pictures of a folder.")] = 0.0,
+    language: Language = None,
+    audio_track: AudioTrack = None,
+    subtitles: Subtitles = None,
+    recogniser: Recogniser = "auto",
+    aligner: Aligner = "auto",
+    sentences: Sentences = False,
+    pace: Pace = "speaking",
+    speak: Speak = None,
     format: Annotated[str, typer.Option(help="Some of gifti,npz; Zarr is always there.")] = "gifti",
     overwrite: Annotated[bool, typer.Option(help="Replace another stimulus's response.")] = False,
 ) -> None:
@@ -93,11 +129,63 @@ def predict(
             cache=_cache(cache, no_cache),
             duration=duration,
             language=language,
+            heard={
+                "blank": blank,
+                "audio_track": _number(audio_track),
+                "subtitles": subtitles,
+                "recogniser": recogniser,
+                "aligner": aligner,
+                "sentences": sentences,
+                "pace": pace,
+                "speak": speak,
+            },
             formats=_parts(format) or (),
             overwrite=overwrite,
             progress=progress,
         )
     typer.echo(f"written to {report.parent}; open {report} to look")
+
+
+@app.command()
+def words(
+    stimulus: Annotated[Path, typer.Argument(help="Video, sound or text (.txt).")],
+    out: Annotated[Path | None, typer.Option(help="File to write. [NAME_words.tsv]")] = None,
+    transcript: Transcript = None,
+    text: RunningText = None,
+    language: Language = None,
+    audio_track: AudioTrack = None,
+    subtitles: Subtitles = None,
+    recogniser: Recogniser = "auto",
+    aligner: Aligner = "auto",
+    pace: Pace = "speaking",
+    speak: Speak = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Find the words and their times; correct the table by hand and give it to --transcript."""
+    from collections import Counter
+
+    from tribrain.viewing.predict_files import words_to_file
+    from tribrain.viewing.progress import progress_lines
+
+    with progress_lines() as progress:
+        written, found = words_to_file(
+            stimulus,
+            out,
+            transcript=transcript,
+            text=text,
+            language=language,
+            audio_track=_number(audio_track),
+            subtitles=subtitles,
+            recogniser=recogniser,
+            aligner=aligner,
+            pace=pace,
+            speak=speak,
+            device=device,
+            progress=progress,
+        )
+    sources = Counter(word.source for word in found.words)
+    told = ", ".join(f"{count} {source}" for source, count in sources.items())
+    typer.echo(f"{len(found.words)} words ({told}) written to {written}")
 
 
 @app.command()
@@ -110,8 +198,8 @@ def features(
     ] = "lite",
     out: Annotated[Path | None, typer.Option(help="Folder to write. [only kept in cache]")] = None,
     format: Annotated[str, typer.Option(help="npz or zarr.")] = "npz",
-    transcript: Annotated[Path | None, typer.Option(help="Word times (.tsv, .csv).")] = None,
-    text: Annotated[Path | None, typer.Option(help="Running text with punctuation.")] = None,
+    transcript: Transcript = None,
+    text: RunningText = None,
     modalities: Annotated[
         str | None, typer.Option(help="Some of text,audio,video. [all there are]")
     ] = None,
@@ -128,7 +216,7 @@ def features(
     cache: CacheFolder = None,
     no_cache: NoCache = False,
     duration: Annotated[float, typer.Option(help="Seconds that a picture is shown.")] = 20.0,
-    language: Annotated[str, typer.Option(help="Language of the words.")] = "en",
+    language: Language = None,
     overwrite: Annotated[bool, typer.Option(help="Replace another stimulus's features.")] = False,
 ) -> None:
     """Extract features, and keep them so that they are never worked out twice."""
@@ -251,6 +339,10 @@ def _cache(folder: Path | None, no_cache: bool) -> Path | bool:
     if folder is not None and no_cache:
         raise InputError("--cache and --no-cache contradict each other; give one")
     return False if no_cache else folder or True
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _parts(listed: str | None) -> tuple[str, ...] | None:

@@ -202,7 +202,7 @@ def test_one_file_with_other_words_or_another_time_is_another_stimulus(tmp_path)
     content = (
         "stimulus\ttranscript\ttext\tlanguage\tduration\n"
         "a.png\t1.tsv\t\t\t\na.png\t2.tsv\t\t\t\na.png\t1.tsv\tt.txt\t\t\n"
-        "a.png\t1.tsv\t\tfr\t\na.png\t1.tsv\t\t\t5\na.png\t./1.tsv\t\ten\t20\n"
+        "a.png\t1.tsv\t\tfr\t\na.png\t1.tsv\t\t\t5\na.png\t./1.tsv\t\t\t20\n"
     )
     found = find_sources([write_list(tmp_path, content)])
     assert len(found) == 5

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tribrain.errors import InputError
-from tribrain.stimuli.words import Word, read_transcript, spread_over
+from tribrain.stimuli.transcripts import read_transcript
+from tribrain.stimuli.words import Word, spread_over
 from word_makers import CALM, transcript, words_of
 
 
@@ -191,6 +192,8 @@ def test_a_spread_fills_the_span_in_order(parts, start, duration):
         ("sea nan 0.5", "start 'nan'"),
         ("sea inf 0.5", "start 'inf'"),
         ("sea 1e999 0.5", "start '1e999'"),
+        ("sea 1e8 0.5", "start '1e8'"),
+        ("sea 1 1e308", "duration '1e308'"),
         ("sea soon 0.5", "start 'soon'"),
         ("sea 0:01 0.5", "start '0:01'"),
         ("sea 1,5 0.5", "start '1,5'"),
@@ -255,11 +258,11 @@ def test_a_header_cell_of_two_lines_does_not_break_the_message(tmp_path):
         ("\ufeff", "empty"),
         ("text\tstart\tduration\n", "no words"),
         ("text\tstart\tduration\n \t0\t1\n", "no words"),
-        ("text\tstart\tduration\nséa\t0\t1\n".encode("latin-1"), "UTF-8"),
-        ("text\tstart\tduration\nsea\t0\t1\n".encode("utf-16"), "UTF-8"),
+        (b"text\tstart\tduration\nse\0a\t0\t1\n", "not text"),
+        (b"\xff\xfe\x00\xd8\x00\xd8", "UTF-16"),
     ],
 )
-def test_a_transcript_without_words_or_in_another_code_is_refused(tmp_path, content, what):
+def test_a_transcript_without_words_or_of_no_text_is_refused(tmp_path, content, what):
     assert what in refusal(transcript(tmp_path, content))
 
 

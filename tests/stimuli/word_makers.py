@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
-from tribrain.stimuli.words import Word, read_transcript
+from tribrain.stimuli.transcripts import read_transcript
+from tribrain.stimuli.words import Word
 
 CALM = settings(
     max_examples=150,

@@ -29,7 +29,7 @@ def save_response(
     *,
     formats: Sequence[str] = ("gifti",),
     overwrite: bool = False,
-    also: Mapping[str, str] | None = None,
+    also: Mapping[str, str | bytes] | None = None,
 ) -> Path:
     """Write a response: Zarr, region means, what made it, and the formats asked for.
 
@@ -47,7 +47,7 @@ def save_response(
     overwrite : bool
         Replace the response to another stimulus. What is replaced, by this or by the same
         stimulus, goes with all its files; files that are not a response's stay.
-    also : mapping of str to str, optional
+    also : mapping of str to str or bytes, optional
         More text files by name (the report, the words).
 
     Returns
@@ -73,7 +73,8 @@ def save_response(
                 partial / f"{name}_regions.tsv", sep="\t", float_format="%.6g", na_rep="n/a"
             )
         for file, content in (also or {}).items():
-            (partial / file).write_text(content, encoding="utf-8")
+            data = content.encode() if isinstance(content, str) else content
+            (partial / file).write_bytes(data)
         description = _description(response)
         description["files"] = sorted(path.name for path in partial.iterdir())
         (partial / f"{name}_response.json").write_text(

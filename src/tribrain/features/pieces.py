@@ -322,7 +322,14 @@ def _simple_text(stimulus: Stimulus, recipe: FeatureRecipe) -> Pieces:
 
 
 def _content(track: VideoTrack | AudioTrack, checksum: Checksum) -> dict[str, Any]:
-    """What a track is, whatever its file is called and wherever it lies."""
+    """What a track is, whatever its file is called and wherever it lies.
+
+    Of pictures: what each is, and from when on it is shown.
+    """
+    if isinstance(track, VideoTrack) and track.pictures:
+        shown = [None if file is None else checksum(file) for file in track.pictures]
+        moments = [round(time, 6) for time in track.frame_times.tolist()]
+        return {"medium": _digest(repr(list(zip(moments, shown, strict=True)))), "stream": None}
     return {"medium": checksum(track.path), "stream": track.stream}
 
 

@@ -29,7 +29,7 @@ class Source:
     name: str
     transcript: Path | None = None
     text: Path | None = None
-    language: str = "en"
+    language: str | None = None
     duration: float = 20.0
 
     def open(self) -> Stimulus:
@@ -48,7 +48,7 @@ def find_sources(
     *,
     transcript: Path | None = None,
     text: Path | None = None,
-    language: str = "en",
+    language: str | None = None,
     duration: float = 20.0,
 ) -> list[Source]:
     """Find the stimuli in files, folders and lists.
@@ -100,7 +100,7 @@ def _told_apart(source: Source) -> tuple[object, ...]:
     return (*plain, source.language, source.duration)
 
 
-def _in_folder(folder: Path, language: str, duration: float) -> list[Source]:
+def _in_folder(folder: Path, language: str | None, duration: float) -> list[Source]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     files = [f for f in files if not any(p.startswith(".") for p in f.relative_to(folder).parts)]
     media = [file for file in files if file.suffix.lower() in _MEDIA]
@@ -121,7 +121,7 @@ def _in_folder(folder: Path, language: str, duration: float) -> list[Source]:
     return sources
 
 
-def _in_list(file: Path, language: str, duration: float) -> list[Source]:
+def _in_list(file: Path, language: str | None, duration: float) -> list[Source]:
     import pandas as pd
 
     from tribrain.files import require_file

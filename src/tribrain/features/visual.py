@@ -291,7 +291,10 @@ def _blocks(
 
 
 def _size(track: VideoTrack) -> tuple[int, int]:
-    """Width and height to scale to, the picture's shape kept."""
+    """Width and height to scale to, the shape of the film or of the first picture kept.
+
+    One size serves a whole track: pictures of another shape are fitted into it, on grey.
+    """
     frame = next(iter_frames(track, [0]))[1]
     height, width = frame.shape[:2]
     return WIDTH, int(np.clip(round(WIDTH * height / width), 16, 4 * WIDTH))

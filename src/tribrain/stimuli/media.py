@@ -1,234 +1,56 @@
-"""Films, sounds and pictures: what is in a file, its frames in order, its sound in pieces.
+"""Films, sounds and pictures: their frames in order, their sound in pieces.
 
-Times are seconds from the start of the file (the earliest of its chosen streams).
+What is in a file is found by `tribrain.stimuli.tracks`, how a frame is shown is said by
+`tribrain.stimuli.display`, pictures are read by `tribrain.stimuli.pictures`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import VideoReformatter
 
 from tribrain.errors import InputError
-from tribrain.files import require_file
+from tribrain.stimuli.display import ToRgb, pixel_shape, whole_frames
+from tribrain.stimuli.pictures import (
+    PICTURE_SUFFIXES,
+    PictureEvent,
+    PictureShow,
+    picture_frames,
+    picture_show,
+    picture_track,
+)
+from tribrain.stimuli.tracks import (
+    SOUND_SUFFIXES,
+    VIDEO_SUFFIXES,
+    AudioTrack,
+    VideoTrack,
+    open_media,
+    probe,
+    tick,
+)
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
-SOUND_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".m4a")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "SOUND_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "AudioTrack",
+    "PictureEvent",
+    "PictureShow",
+    "VideoTrack",
+    "iter_audio",
+    "iter_frames",
+    "picture_show",
+    "picture_track",
+    "probe",
+]
 
-# A file that is a list of other files (a playlist, a concat script) must not make us read those.
-_ONLY_THIS_FILE = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg,aac",
-}
 _SEEK_MARGIN = 2.0  # seconds; the first frames after a keyframe may need those before it
-_LONGEST_FILLING = 0.15  # seconds of padding at the end of a sound
-
-
-@dataclass(frozen=True, eq=False)
-class VideoTrack:
-    """One video stream, or a picture shown for a while (`stream` is then None).
-
-    Attributes
-    ----------
-    path : Path
-    stream : int or None
-        Index of the stream in the file.
-    start, duration : float
-        Seconds.
-    frame_times : ndarray (n_frames,)
-        Seconds from the first frame, in order of display.
-    rate : float or None
-        Frames a second where the rate is constant; None where it varies.
-    origin : float
-        The file's own time stamp of the first frame, in seconds.
-    """
-
-    path: Path
-    stream: int | None
-    start: float
-    duration: float
-    frame_times: np.ndarray
-    rate: float | None
-    origin: float = 0.0
-
-    def frame_numbers(self, times: np.ndarray) -> np.ndarray:
-        """Number of the frame shown at each time; past the end, the last one.
-
-        Constant rate: ``int(rate * time + 1e-5)``, the published rule. Variable rate: the last
-        frame whose time is not after `time`.
-
-        Parameters
-        ----------
-        times : ndarray, any shape
-            Seconds from the first frame, not negative.
-
-        Returns
-        -------
-        ndarray of int64, same shape
-        """
-        if self.rate is not None:
-            numbers = (self.rate * times + 1e-5).astype(np.int64)
-        else:
-            numbers = np.searchsorted(self.frame_times, times + 1e-9, side="right") - 1
-        return np.clip(numbers, 0, len(self.frame_times) - 1)
-
-
-@dataclass(frozen=True, eq=False)
-class AudioTrack:
-    """One sound stream: `start`, `duration` and `origin` (the file's own time stamp of the first
-    sample) in seconds, `rate` in samples a second.
-    """
-
-    path: Path
-    stream: int
-    start: float
-    duration: float
-    rate: int
-    channels: int
-    origin: float = 0.0
-
-
-def _open(path: Path) -> InputContainer:
-    try:
-        # Without "file:", a colon in a name would be read as a protocol.
-        return av.open(f"file:{path.absolute()}", "r", options=_ONLY_THIS_FILE)
-    except (av.error.FFmpegError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as video or sound ({type(error).__name__}); "
-            f"known formats: {', '.join(VIDEO_SUFFIXES + SOUND_SUFFIXES)}"
-        ) from None
-
-
-def probe(path: str | Path) -> tuple[VideoTrack | None, AudioTrack | None]:
-    """Find FFmpeg's best video and best sound stream, and measure them.
-
-    The packets of both are read once (not decoded), so that lengths, frame times and a variable
-    frame rate are those of the data and not of a header that may be wrong. Cover pictures in
-    sound files are not video.
-
-    Returns
-    -------
-    (VideoTrack or None, AudioTrack or None)
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or holds neither video nor sound.
-    """
-    path = require_file(path, "stimulus")
-    with _open(path) as container:
-        video, audio = container.streams.best("video"), container.streams.best("audio")
-        is_cover = video is not None and video.disposition & av.stream.Disposition.attached_pic
-        if not isinstance(video, av.VideoStream) or is_cover:
-            video = None
-        if not isinstance(audio, av.AudioStream):
-            audio = None
-        chosen: list[av.VideoStream | av.AudioStream] = [s for s in (video, audio) if s]
-        if not chosen:
-            raise InputError(f"{path} holds neither video nor sound")
-        packets: dict[int, list[tuple[int, int]]] = {stream.index: [] for stream in chosen}
-        try:
-            for packet in container.demux(chosen):
-                if packet.pts is not None and not packet.is_discard:
-                    packets[packet.stream.index].append((packet.pts, packet.duration or 0))
-        except av.error.FFmpegError:
-            pass  # a broken tail: what came before it is used
-        spans = {s.index: _span(packets[s.index], s) for s in chosen if packets[s.index]}
-        if not spans:
-            raise InputError(f"{path} holds no readable packet of video or sound")
-        zero = min(start for start, _ in spans.values())
-        video_track = audio_track = None
-        if video is not None and video.index in spans:
-            start, end = spans[video.index]
-            ticks = np.sort([pts for pts, _ in packets[video.index]])
-            times = (ticks - ticks[0]) * _tick(video)
-            rate = _constant_rate(times, video.average_rate, _tick(video))
-            duration = len(times) / rate if rate else end - start
-            video_track = VideoTrack(path, video.index, start - zero, duration, times, rate, start)
-        if audio is not None and audio.index in spans:
-            start, end = spans[audio.index]
-            audio_track = AudioTrack(
-                path,
-                audio.index,
-                start - zero,
-                end - start,
-                audio.sample_rate,
-                audio.channels,
-                start,
-            )
-    return video_track, audio_track
-
-
-def _span(packets: list[tuple[int, int]], stream: av.stream.Stream) -> tuple[float, float]:
-    """First and last moment (s) of a stream, from its packets.
-
-    The last packet of a sound may be filled up by the encoder; the stated duration tells by how
-    much. Where it is further off it is an estimate, and does not count.
-    """
-    first = min(pts for pts, _ in packets)
-    last = max(pts + duration for pts, duration in packets)
-    if stream.start_time is not None:
-        first = max(first, stream.start_time)  # samples before it are the encoder's padding
-    stated = first + (stream.duration or 0)
-    if stream.type == "audio" and 0 < (last - stated) * _tick(stream) < _LONGEST_FILLING:
-        last = stated
-    return first * _tick(stream), last * _tick(stream)
-
-
-def _tick(stream: av.stream.Stream) -> float:
-    """Seconds of one unit of a stream's clock."""
-    assert stream.time_base is not None, "a demuxed stream has a clock"
-    return float(stream.time_base)
-
-
-def _constant_rate(times: np.ndarray, rate: Fraction | None, tick: float) -> float | None:
-    """The stream's rate if every frame lies where that rate puts it (to the clock's rounding)."""
-    if rate is None or not rate:
-        return None
-    expected = np.arange(len(times)) / float(rate)
-    return float(rate) if np.all(np.abs(times - expected) <= 1.01 * tick + 1e-6) else None
-
-
-def picture_track(path: str | Path, duration: float) -> VideoTrack:
-    """A picture shown for `duration` seconds, as a track of one frame."""
-    path = require_file(path, "picture")
-    if not 0 < duration < float("inf"):
-        raise InputError(f"a picture is shown for a positive time; {duration:g} s is not")
-    _read_picture(path)
-    return VideoTrack(path, None, 0.0, float(duration), np.zeros(1), None)
-
-
-def _read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):
-                upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
-            if upright.has_transparency_data:  # shown on white, as a page of paper
-                upright = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-            upright = upright.convert("RGB")
-            return np.array(upright.resize(size, Image.Resampling.BOX) if size else upright)
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise InputError(
-            f"{path} cannot be read as a picture ({type(error).__name__}); "
-            f"known formats: {', '.join(PICTURE_SUFFIXES)}"
-        ) from None
+_LONGEST_SILENCE = 10  # seconds of silence that are made at once
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 def iter_frames(
@@ -245,60 +67,80 @@ def iter_frames(
     numbers : iterable of int
         Frame numbers in order of display; each is yielded once, ascending.
     size : (width, height), optional
-        Scale frames to this size (by area) before a rotation that the file asks for.
+        Size (by area) of the picture as it is seen, after any turn that the file asks for. A
+        picture of another shape than this is fitted in, on mid grey; a film fills it.
 
     Yields
     ------
     number : int
     frame : ndarray (height, width, 3), uint8
-        RGB. Frames that a broken file cannot give repeat the last one that it could.
+        RGB, as a viewer sees it (`tribrain.stimuli.display`). Without `size`, each has its own;
+        frames that a broken file cannot give repeat the last one that it could.
 
     Raises
     ------
     InputError
-        If no frame at all can be decoded.
+        If no frame at all can be decoded, or a picture cannot be read.
     """
-    wanted = sorted(set(numbers))
+    wanted, n_frames = sorted(set(numbers)), len(track.frame_times)
     if track.stream is None:
-        picture = _read_picture(track.path, size)
-        yield from ((number, picture) for number in wanted)
+        yield from picture_frames(track, wanted, size)
         return
-    to_rgb = _ToRgb(size)
-    position, number, last = 0, -1, None
-    with _open(track.path) as container:
-        for frame in _frames_from(container, track, wanted[0] if wanted else 0):
-            if position == len(wanted):
-                return
-            if frame.time is None:
-                number += 1
-            else:
-                since = frame.time - track.origin
-                number = max(0, int(np.searchsorted(track.frame_times, since + 1e-4)) - 1)
-            # Numbers that a damaged packet swallowed show what was on the screen before.
-            while position < len(wanted) and wanted[position] < number:
-                yield wanted[position], to_rgb(last or frame)
-                position += 1
-            if position < len(wanted) and wanted[position] == number:
-                yield number, to_rgb(frame)
-                position += 1
-            last = frame
-    if last is None:
-        raise InputError(f"no frame of {track.path} can be decoded")
+    position, last = 0, None
+    # Where a film ends in damage, threads lose good frames before it: those are tried once more.
+    for threads in ("AUTO", "SLICE"):
+        if position == len(wanted) or (last is not None and wanted[position] >= n_frames):
+            break
+        with open_media(track.path) as container:
+            stream = container.streams[track.stream]
+            assert isinstance(stream, av.VideoStream), f"stream {track.stream} is no video"
+            to_rgb = ToRgb(size, pixel_shape(stream))
+            for number, frame in _numbered(container, track, wanted[position], threads):
+                # Numbers that a damaged packet swallowed show what was on the screen before.
+                while position < len(wanted) and wanted[position] < number:
+                    yield wanted[position], to_rgb(last or frame)
+                    position += 1
+                if position < len(wanted) and wanted[position] == number:
+                    yield number, to_rgb(frame)
+                    position += 1
+                last = frame
+                if position == len(wanted):
+                    return
     for number in wanted[position:]:
+        if last is None:
+            raise InputError(f"no frame of {track.path} can be decoded")
         yield number, to_rgb(last)
 
 
+def _numbered(
+    container: InputContainer, track: VideoTrack, first: int, threads: str
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Whole frames with their numbers, in order, from one that is shown at or before `first`."""
+    frames = _frames_from(container, track, first, threads)
+    # What has no time stamp before the first that has one lies before the film's start.
+    timed = itertools.dropwhile(lambda frame: frame.time is None, frames)
+    number = -1
+    for frame in whole_frames(timed):
+        if frame.time is None:
+            number += 1
+        else:
+            since = frame.time - track.origin
+            number = max(0, int(np.searchsorted(track.frame_times, since + 1e-4)) - 1)
+        yield number, frame
+
+
 def _frames_from(
-    container: InputContainer, track: VideoTrack, first: int
+    container: InputContainer, track: VideoTrack, first: int, threads: str
 ) -> Iterator[av.VideoFrame]:
     """Frames in order, from one that is shown at or before frame `first`."""
     assert track.stream is not None, "a picture is not decoded"
     stream = container.streams[track.stream]
+    first = min(first, len(track.frame_times) - 1)
     target = track.origin + float(track.frame_times[first]) - _SEEK_MARGIN
     if target - track.origin > _SEEK_MARGIN:
         try:
-            container.seek(int(target / _tick(stream)), stream=stream)
-            frames = _decoded(container, stream)
+            container.seek(int(target / tick(stream)), stream=stream)
+            frames = _decoded(container, stream, threads)
             one = next(frames, None)
         except av.error.FFmpegError:
             one = None
@@ -307,13 +149,15 @@ def _frames_from(
             yield one
             yield from frames
             return
-        container.seek(int((track.origin - _SEEK_MARGIN) / _tick(stream)), stream=stream)
-    yield from _decoded(container, stream)
+        container.seek(int((track.origin - _SEEK_MARGIN) / tick(stream)), stream=stream)
+    yield from _decoded(container, stream, threads)
 
 
-def _decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator:
+def _decoded(
+    container: InputContainer, stream: av.stream.Stream, threads: str = "AUTO"
+) -> Iterator:
     """Frames of a stream in order; damaged packets are passed over."""
-    stream.codec_context.thread_type = "AUTO"
+    stream.codec_context.thread_type = threads
     packets = container.demux(stream)
     while True:
         try:
@@ -325,23 +169,6 @@ def _decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator:
             return
         except av.error.FFmpegError:
             continue
-
-
-class _ToRgb:
-    """Decoded frames to arrays; one converter serves all, as making it is slow."""
-
-    def __init__(self, size: tuple[int, int] | None) -> None:
-        self.converter = VideoReformatter()
-        self.width: int | None = size[0] if size else None
-        self.height: int | None = size[1] if size else None
-        self.interpolation = "AREA" if size else None
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        array = self.converter.reformat(
-            frame, self.width, self.height, "rgb24", interpolation=self.interpolation
-        ).to_ndarray()
-        turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 
 
 def iter_audio(
@@ -393,19 +220,58 @@ def iter_audio(
 
 
 def _audio_pieces(track: AudioTrack) -> Iterator[np.ndarray]:
-    """Float samples in order, silence filled in where time stamps leave a gap of over 50 ms."""
-    with _open(track.path) as container:
-        # Channels side by side: PyAV counts the planes of eight channels wrongly.
-        to_float = av.AudioResampler(format="flt")
-        position = 0
+    """Float samples in order, silence filled in where time stamps leave a gap of over 50 ms.
+
+    Sound that changes its rate or its channels midway is brought to those of the track.
+    """
+    position = 0  # samples given so far
+    with open_media(track.path) as container:
+        convert = _ToFloat(track)
         for frame in _decoded(container, container.streams[track.stream]):
             if frame.pts is not None:
                 time = frame.pts * float(frame.time_base)
                 gap = round((time - track.origin) * track.rate) - position
                 if gap > 0.05 * track.rate:
-                    yield np.zeros((track.channels, gap), np.float32)
                     position += gap
-            for converted in to_float.resample(frame):
-                samples = converted.to_ndarray().reshape(-1, track.channels).T
+                    yield from _silence(track, gap)
+            for samples in convert(frame):
                 yield samples
                 position += samples.shape[1]
+        yield from convert.rest()
+
+
+def _silence(track: AudioTrack, length: int) -> Iterator[np.ndarray]:
+    while length > 0:
+        piece = min(length, _LONGEST_SILENCE * track.rate)
+        yield np.zeros((track.channels, piece), np.float32)
+        length -= piece
+
+
+class _ToFloat:
+    """Decoded sound to arrays (channels, samples) of float32, of the track's rate and channels."""
+
+    def __init__(self, track: AudioTrack) -> None:
+        self.rate, self.channels = track.rate, track.channels
+        self.layout = _LAYOUTS.get(track.channels, f"{track.channels}c")
+        self.converter: av.AudioResampler | None = None
+        self.form: tuple | None = None  # of the sound that the converter takes
+
+    def __call__(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+        form = frame.format.name, frame.layout.name, frame.sample_rate
+        if self.converter is None or form != self.form:
+            yield from self.rest()
+            if frame.layout.nb_channels == self.channels:
+                self.layout = frame.layout.name
+            # Channels side by side: PyAV counts the planes of eight channels wrongly.
+            self.converter = av.AudioResampler(format="flt", layout=self.layout, rate=self.rate)
+            self.form = form
+        yield from map(self._samples, self.converter.resample(frame))
+
+    def rest(self) -> Iterator[np.ndarray]:
+        """What a change of rate still holds back."""
+        held = self.converter.resample(None) if self.converter is not None else []
+        # A converter that had nothing to convert gives back the None that it was given.
+        yield from (self._samples(frame) for frame in held if frame is not None)
+
+    def _samples(self, frame: av.AudioFrame) -> np.ndarray:
+        return frame.to_ndarray().reshape(-1, self.channels).T

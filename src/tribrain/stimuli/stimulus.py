@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +18,19 @@ from tribrain.stimuli.media import (
     SOUND_SUFFIXES,
     VIDEO_SUFFIXES,
     AudioTrack,
+    PictureEvent,
     VideoTrack,
+    picture_show,
     picture_track,
     probe,
 )
-from tribrain.stimuli.words import Word, read_text, read_transcript, spoken_times
+from tribrain.stimuli.reading import parse_pace
+from tribrain.stimuli.transcripts import read_transcript
+from tribrain.stimuli.wording import Progress, WordSources, find_words
+from tribrain.stimuli.words import Word, read_text, spread_over
 
 TEXT_SUFFIXES = (".txt",)
+DESIGN_SUFFIXES = (".tsv",)
 MODALITIES = ("text", "audio", "video")
 
 
@@ -30,7 +38,7 @@ MODALITIES = ("text", "audio", "video")
 class Stimulus:
     """What is shown and heard, with times in seconds from the start.
 
-    Make one with `open`, `from_video`, `from_audio`, `from_image` or `from_text`.
+    Make one with `open`, `from_video`, `from_audio`, `from_image`, `from_pictures` or `from_text`.
 
     Attributes
     ----------
@@ -50,6 +58,8 @@ class Stimulus:
         What is missing or was changed, in plain words.
     language : str
         Two-letter code of the words' language.
+    events : tuple of PictureEvent
+        Of a folder or design of pictures: which is shown when, and its condition.
     """
 
     name: str
@@ -61,6 +71,7 @@ class Stimulus:
     path: Path
     notes: tuple[str, ...] = ()
     language: str = "en"
+    events: tuple[PictureEvent, ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -70,7 +81,15 @@ class Stimulus:
 
     @cached_property
     def checksum(self) -> str | None:
-        """SHA-256 of the file it was made from, None if that has gone; read once."""
+        """SHA-256 of the file it was made from, of its pictures and their times where there are
+        several; None if it has gone. Read once.
+        """
+        if self.events:
+            shown = [
+                (e.onset, e.duration, e.condition, None if e.file is None else sha256(e.file))
+                for e in self.events
+            ]
+            return hashlib.sha256(repr(shown).encode()).hexdigest()
         return sha256(self.path) if self.path.is_file() else None
 
     def describe(self) -> dict[str, Any]:
@@ -82,6 +101,7 @@ class Stimulus:
             "duration_s": self.duration,
             "modalities": list(self.modalities),
             "words": len(self.words),
+            "word_sources": dict(Counter(word.source for word in self.words)),
             "language": self.language,
             "notes": list(self.notes),
         }
@@ -94,44 +114,80 @@ class Stimulus:
         transcript: str | Path | None = None,
         text: str | Path | None = None,
         duration: float = 20.0,
-        language: str = "en",
+        blank: float = 0.0,
+        language: str | None = None,
+        audio_track: int | str | None = None,
+        subtitles: str | None = None,
+        recogniser: str = "auto",
+        aligner: str = "auto",
+        sentences: bool = False,
+        pace: str = "speaking",
+        speak: str | None = None,
+        folder: Path | None = None,
+        device: str = "auto",
+        progress: Progress | None = None,
     ) -> Stimulus:
         """Make a stimulus from a file of any known kind, told by its suffix.
 
         Parameters
         ----------
         path : path
-            Video, sound, picture or text.
+            Video, sound, picture or text; a folder of pictures, or their design (.tsv).
         transcript : path, optional
-            Word times (`tribrain.stimuli.words.read_transcript`).
+            Word times (`tribrain.stimuli.transcripts.read_transcript`).
         text : path, optional
-            Running text with punctuation.
+            Running text with punctuation. Without a transcript it is aligned to the sound.
         duration : float
             Seconds that a picture is shown.
-        language : str
-            Two-letter code of the words' language.
+        blank : float
+            Seconds of blank screen between the pictures of a folder.
+        language : str, optional
+            Two-letter code of the words' language; told by ear where speech is recognised, else
+            English.
+        audio_track : int or str, optional
+            Number (from 0) or language of the sound track; by default FFmpeg's best.
+        subtitles, recogniser, aligner, sentences, device
+            `tribrain.stimuli.wording.WordSources`.
+        pace : str
+            Of a text without a voice (`tribrain.stimuli.reading.parse_pace`).
+        speak : str, optional
+            Voice that says a text (`tribrain.stimuli.speaking.speak`), into `folder`.
+        progress : callable, optional
+            Called with what is done, how much of it, and of how much.
 
         Raises
         ------
         InputError
             A file that is missing, damaged or of an unknown kind; wrong word times.
         """
-        path = require_file(path, "stimulus")
+        path = Path(path)
         suffix = path.suffix.lower()
+        if path.is_dir() or suffix in DESIGN_SUFFIXES:
+            return cls.from_pictures(path, duration=duration, blank=blank)
+        path = require_file(path, "stimulus")
+        sources = WordSources(
+            transcript, text, subtitles, recogniser, aligner, sentences, language, device
+        )
         if suffix in VIDEO_SUFFIXES + SOUND_SUFFIXES:
-            return cls._from_media(path, transcript, text, language)
+            return cls._from_media(path, sources, audio_track, progress)
         if suffix in PICTURE_SUFFIXES:
-            return cls.from_image(
-                path, duration=duration, transcript=transcript, text=text, language=language
-            )
+            return cls._with_words(path, picture_track(path, duration), None, sources, progress)
         if suffix in TEXT_SUFFIXES:
             if text is not None:
                 raise InputError(f"{path.name} is the text itself; leave --text out")
-            return cls.from_text(path, transcript=transcript, language=language)
+            return cls.from_text(
+                path,
+                transcript=transcript,
+                language=language or "en",
+                pace=pace,
+                speak=speak,
+                folder=folder,
+                aligner=aligner,
+            )
         known = VIDEO_SUFFIXES + SOUND_SUFFIXES + PICTURE_SUFFIXES + TEXT_SUFFIXES
         raise InputError(
             f"{path.name}: unknown kind of stimulus {suffix or '(no suffix)'!r}; "
-            f"known: {', '.join(known)}"
+            f"known: {', '.join(known)}, a folder of pictures, a design (.tsv)"
         )
 
     @classmethod
@@ -141,10 +197,15 @@ class Stimulus:
         *,
         transcript: str | Path | None = None,
         text: str | Path | None = None,
-        language: str = "en",
+        language: str | None = None,
+        audio_track: int | str | None = None,
+        subtitles: str | None = None,
+        recogniser: str = "auto",
+        aligner: str = "auto",
     ) -> Stimulus:
-        """A film with its sound, if it has any."""
-        return cls._from_media(require_file(path, "film"), transcript, text, language)
+        """A film, with or without sound; parameters as in `open`."""
+        sources = WordSources(transcript, text, subtitles, recogniser, aligner, language=language)
+        return cls._from_media(require_file(path, "video"), sources, audio_track)
 
     @classmethod
     def from_audio(
@@ -153,10 +214,14 @@ class Stimulus:
         *,
         transcript: str | Path | None = None,
         text: str | Path | None = None,
-        language: str = "en",
+        language: str | None = None,
+        audio_track: int | str | None = None,
+        recogniser: str = "auto",
+        aligner: str = "auto",
     ) -> Stimulus:
-        """A sound file."""
-        return cls._from_media(require_file(path, "sound"), transcript, text, language)
+        """A sound file; parameters as in `open`."""
+        sources = WordSources(transcript, text, None, recogniser, aligner, language=language)
+        return cls._from_media(require_file(path, "sound"), sources, audio_track)
 
     @classmethod
     def from_image(
@@ -166,40 +231,76 @@ class Stimulus:
         duration: float = 20.0,
         transcript: str | Path | None = None,
         text: str | Path | None = None,
-        language: str = "en",
+        language: str | None = None,
     ) -> Stimulus:
         """A picture shown for `duration` seconds, in silence."""
-        track = picture_track(path, duration)
-        return cls._with_words(Path(path), track, None, transcript, text, language)
+        sources = WordSources(transcript, text, language=language)
+        return cls._with_words(Path(path), picture_track(path, duration), None, sources)
+
+    @classmethod
+    def from_pictures(
+        cls, path: str | Path, *, duration: float = 20.0, blank: float = 0.0
+    ) -> Stimulus:
+        """Pictures one after the other, in silence: a folder, or a design (.tsv) of file, onset,
+        duration and condition (`tribrain.stimuli.pictures.picture_show`).
+        """
+        path = Path(path)
+        show = picture_show(path, duration=duration, blank=blank)
+        _warn(path, show.notes)
+        length = show.track.start + show.track.duration
+        notes = ("no sound", "no words: pictures alone", *show.notes)
+        name = safe_name(path.stem if path.is_file() else path.resolve().name)
+        return cls(name, length, show.track, None, (), None, path, notes, events=show.events)
 
     @classmethod
     def from_text(
-        cls, path: str | Path, *, transcript: str | Path | None = None, language: str = "en"
+        cls,
+        path: str | Path,
+        *,
+        transcript: str | Path | None = None,
+        language: str = "en",
+        pace: str = "speaking",
+        speak: str | None = None,
+        folder: Path | None = None,
+        aligner: str = "auto",
     ) -> Stimulus:
-        """A text alone: no sound; word times from `transcript`, else those of reading aloud."""
+        """A text alone: word times from `transcript`, else those of `pace`, without a sound; or a
+        voice says it (`speak`), into `folder`. Parameters as in `open`.
+        """
         path = Path(path)
         text = read_text(path)
+        if speak is not None and transcript is not None:
+            raise InputError("--speak and --transcript contradict each other; give one")
+        audio = None
         if transcript is not None:
             words, notes = read_transcript(transcript)
             _warn(path, notes)
             notes = [f"word times of {Path(transcript).name}; no sound, no video", *notes]
+        elif speak is not None:
+            audio, words, notes = _spoken(text, speak, language, folder, aligner)
         else:
-            words = spoken_times(text)
-            notes = ["word times are those of reading aloud at 5 syllables a second; no sound"]
+            given = parse_pace(pace)
+            words, notes = given.times(text, language), [given.note]
         if not words:
             raise InputError(f"text {path} holds no words")
         duration = max(word.end for word in words)
+        if audio is not None:
+            duration = max(duration, audio.start + audio.duration)
         if not duration > 0:
             raise InputError(f"transcript {transcript}: the words last no time")
         name = safe_name(path.stem)
-        return cls(name, duration, None, None, tuple(words), text, path, tuple(notes), language)
+        return cls(name, duration, None, audio, tuple(words), text, path, tuple(notes), language)
 
     @classmethod
     def _from_media(
-        cls, path: Path, transcript: str | Path | None, text: str | Path | None, language: str
+        cls,
+        path: Path,
+        sources: WordSources,
+        audio_track: int | str | None = None,
+        progress: Progress | None = None,
     ) -> Stimulus:
-        video, audio = probe(path)
-        return cls._with_words(path, video, audio, transcript, text, language)
+        video, audio = probe(path, audio_track)
+        return cls._with_words(path, video, audio, sources, progress)
 
     @classmethod
     def _with_words(
@@ -207,43 +308,51 @@ class Stimulus:
         path: Path,
         video: VideoTrack | None,
         audio: AudioTrack | None,
-        transcript: str | Path | None,
-        text: str | Path | None,
-        language: str,
+        sources: WordSources,
+        progress: Progress | None = None,
     ) -> Stimulus:
-        duration = max(t.start + t.duration for t in (video, audio) if t is not None)
+        tracks = [track for track in (video, audio) if track is not None]
+        duration = max(track.start + track.duration for track in tracks)
         if not duration > 0:
             raise InputError(f"{path} lasts no time")
-        notes = []
-        if video is None:
-            notes.append("no video")
-        if audio is None:
-            notes.append("no sound")
-        running = read_text(text) if text is not None else None
-        words: tuple[Word, ...] = ()
-        if transcript is not None:
-            every, said = read_transcript(transcript)
-            words = tuple(word for word in every if word.start < duration)
-            late = len(every) - len(words)
-            if not words:
-                raise InputError(
-                    f"transcript {Path(transcript).name}: no word starts before the stimulus "
-                    f"ends at {duration:.3f} s (the first starts at {every[0].start:.3f} s)"
-                )
-            if late:
-                words_start, were = ("word starts", "was") if late == 1 else ("words start", "were")
-                said.append(f"{late} {words_start} after the stimulus ends and {were} left out")
-            _warn(path, said)
-            notes += said
-        else:
-            why = "no word times were given (--transcript) and no speech recogniser is installed"
-            if audio is None:
-                why = "no word times were given (--transcript) and there is no sound to hear"
-            notes.append(f"no words: {why}")
-            if running is not None or audio is not None:
-                _warn(path, [f"text is left out: {why}"])
-        name = safe_name(path.stem)
-        return cls(name, duration, video, audio, words, running, path, tuple(notes), language)
+        found = find_words(path, audio, duration, sources, progress)
+        missing = ["no video"] * (video is None) + ["no sound"] * (audio is None)
+        odd = [note for track in tracks for note in track.notes]
+        _warn(path, [*odd, *found.said])
+        return cls(
+            safe_name(path.stem),
+            duration,
+            video,
+            audio,
+            tuple(found.words),
+            found.text,
+            path,
+            (*missing, *odd, *found.notes, *found.said),
+            found.language,
+        )
+
+
+def _spoken(
+    text: str, voice: str, language: str, folder: Path | None, aligner: str
+) -> tuple[AudioTrack, list[Word], list[str]]:
+    """A text said aloud: its sound, and its words as the voice, else an aligner, times them."""
+    from tribrain.stimuli.alignment import align_text, load_aligner
+    from tribrain.stimuli.speaking import speak
+
+    if folder is None:
+        raise InputError("a text that is spoken needs a folder for its sound")
+    spoken = speak(text, voice, language, folder=folder)
+    audio = probe(spoken.path)[1]
+    assert audio is not None, "a voice makes sound"
+    notes = list(spoken.notes)
+    if spoken.words is not None:
+        return audio, list(spoken.words), notes
+    found = None if aligner == "none" else load_aligner(aligner, "cpu", language)
+    if found is not None:
+        words, said = align_text(text, audio, found, language)
+        return audio, words, [*notes, *said]
+    notes.append("word times are spread over the sound by syllables")
+    return audio, spread_over(text.split(), audio.start, audio.duration), notes
 
 
 def _warn(path: Path, notes: Iterable[str]) -> None:

@@ -1,10 +1,8 @@
-"""Words in time: transcripts, running text with punctuation, and times for text without a voice."""
+"""Words in time: running text with punctuation, and times for text without a voice."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import itertools
 import math
 import re
@@ -16,32 +14,34 @@ from pathlib import Path
 from tribrain.errors import InputError
 from tribrain.files import require_file
 
-TRANSCRIPT_SUFFIXES = (".tsv", ".csv")
-_TEXT_COLUMNS = ("text", "word")
-_START_COLUMNS = ("start", "onset", "onset_s")
-_DURATION_COLUMNS = ("duration",)
-_END_COLUMNS = ("end", "offset_s")
+LONGEST = 1e7  # seconds, four months; a longer time in a file of words is damage
 
 # Scripts written without spaces: each character stands for itself when texts are matched.
-_UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Signs that belong to the letter before them: vowels of Hindi and Arabic, accents set apart.
 _MARKS = "".join(
     chr(c)
     for c in range(0x10000)
-    if unicodedata.category(chr(c))[0] == "M" and not re.match(f"[{_UNSPACED}]", chr(c))
+    if unicodedata.category(chr(c))[0] == "M" and not re.match(f"[{UNSPACED}]", chr(c))
 )
-_LETTER = rf"(?:[^\W_{_UNSPACED}]|[{_MARKS}])"
+_LETTER = rf"(?:[^\W_{UNSPACED}]|[{_MARKS}])"
 _STOPS, _COMMAS = r"[.!?…。！？؟۔।]", r"[,;:–—，、；：،؛]"
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]{_LETTER}*(?:['’]{_LETTER}+)*")
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]{_LETTER}*(?:['’]{_LETTER}+)*")
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word heard or read from `start` for `duration` (seconds of stimulus time)."""
+    """A word heard or read from `start` for `duration` (seconds of stimulus time).
+
+    `confidence` is how sure its maker was of it, 0 to 1, or None; `source` says where its time is
+    from, such as "transcript", "caption", "recognised", "aligned" or "interpolated".
+    """
 
     text: str
     start: float
     duration: float
+    confidence: float | None = None
+    source: str = "transcript"
 
     @property
     def end(self) -> float:
@@ -60,124 +60,11 @@ def read_text(path: str | Path, what: str = "text") -> str:
     return text
 
 
-def read_transcript(path: str | Path) -> tuple[list[Word], list[str]]:
-    """Read word times from a table.
-
-    The columns are ``text`` or ``word``; ``start``, ``onset`` or ``onset_s``; ``duration``, or
-    ``end`` or ``offset_s``; times in seconds. A row of several words is spread over its span in
-    proportion to the words' syllables, with a note. Rows without text are passed over.
-
-    Parameters
-    ----------
-    path : path to a .tsv or .csv file, UTF-8
-
-    Returns
-    -------
-    words : list of Word
-        By start.
-    notes : list of str
-        How the table was read where it was not a word a row.
-
-    Raises
-    ------
-    InputError
-        Wrong suffix, columns or times; the row is named.
-    """
-    path = require_file(path, "transcript")
-    suffix = path.suffix.lower()
-    if suffix not in TRANSCRIPT_SUFFIXES:
-        raise InputError(
-            f"transcript {path.name}: unknown kind {suffix or '(no suffix)'!r}; "
-            f"known: {', '.join(TRANSCRIPT_SUFFIXES)}"
-        )
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"transcript {path.name} is not UTF-8 text; save it as UTF-8") from None
-    if suffix == ".tsv":  # BIDS: tabs part the cells, quotation marks are text
-        rows = csv.reader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        rows = csv.reader(io.StringIO(content))
-    try:
-        table = [
-            (number, row)
-            for number, row in enumerate(rows, start=1)
-            if any(cell.strip() for cell in row)
-        ]
-    except csv.Error as error:
-        raise InputError(f"transcript {path.name} is not a table: {error}") from None
-    if not table:
-        raise InputError(f"transcript {path.name} is empty")
-    header = [cell.strip().lower() for cell in table[0][1]]
-    text_column = _column(header, _TEXT_COLUMNS, path)
-    start_column = _column(header, _START_COLUMNS, path)
-    length_column = _column(header, _DURATION_COLUMNS + _END_COLUMNS, path)
-    words: list[Word] = []
-    spread = 0
-    for number, row in table[1:]:
-        row = row + [""] * (len(header) - len(row))
-        text = unquote(row[text_column]) if suffix == ".tsv" else row[text_column].strip()
-        if not text:
-            continue
-        start = _seconds(row[start_column], "start", number, path)
-        length = _seconds(row[length_column], header[length_column], number, path)
-        if header[length_column] in _END_COLUMNS:
-            if length < start:
-                raise InputError(
-                    f"transcript {path.name}, row {number}: the end {length:g} s "
-                    f"lies before the start {start:g} s"
-                )
-            length -= start
-        parts = text.split()
-        spread += len(parts) > 1
-        words.extend(spread_over(parts, start, length))
-    if not words:
-        raise InputError(f"transcript {path.name} holds no words")
-    notes = []
-    if spread:
-        said = "1 row holds" if spread == 1 else f"{spread} rows hold"
-        notes.append(
-            f"{path.name}: {said} several words, which are spread over the row's span by syllables"
-        )
-    return sorted(words, key=lambda word: word.start), notes
-
-
-def unquote(cell: str) -> str:
-    """Text of a .tsv cell, without the quotation marks that some programs put around all cells."""
-    cell = cell.strip()
-    if len(cell) >= 2 and cell[0] == cell[-1] == '"':
-        cell = cell[1:-1].replace('""', '"').strip()
-    return cell
-
-
-def _column(header: Sequence[str], names: Sequence[str], path: Path) -> int:
-    for name in names:
-        if name in header:
-            return header.index(name)
-    raise InputError(
-        f"transcript {path.name} has no column {' or '.join(names)}; "
-        f"it has: {', '.join(map(repr, header))}"
-    )
-
-
-def _seconds(cell: str, column: str, number: int, path: Path) -> float:
-    try:
-        value = math.nan if "_" in cell else float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise InputError(
-            f"transcript {path.name}, row {number}: {column} {cell.strip()!r} "
-            "is not a time in seconds, 0 or more"
-        )
-    return value
-
-
 def syllables(word: str) -> int:
     """Rough number of syllables: groups of vowels, or characters of a script without spaces."""
     plain = unicodedata.normalize("NFKD", word.casefold())
     plain = "".join(c for c in plain if not unicodedata.combining(c))
-    single = len(re.findall(f"[{_UNSPACED}]", plain))
+    single = len(re.findall(f"[{UNSPACED}]", plain))
     groups = len(re.findall(r"[aeiouyаеёиоуыэюяαεηιουω]+", plain))
     if re.search(r"[^aeiouyl]e$", plain) and groups > 1:
         groups -= 1
@@ -223,7 +110,7 @@ def spoken_times(
         if not tokens:
             now += 0.0 if not words else stop if re.search(_STOPS, chunk) else comma
             continue
-        if re.search(f"[{_UNSPACED}]", chunk):
+        if re.search(f"[{UNSPACED}]", chunk):
             parts = [(t.group(), chunk[t.end() : n.start()]) for t, n in itertools.pairwise(tokens)]
             parts.append((tokens[-1].group(), chunk[tokens[-1].end() :]))
         else:
@@ -344,13 +231,13 @@ def _with_leading_marks(word: str, text: str, begin: int, cursor: int) -> int:
 def _word_follows(text: str, position: int) -> bool:
     """Whether a word of a spaced script stands right there, with no mark or space before it."""
     token = _TOKEN.match(text, position)
-    return token is not None and not re.match(f"[{_UNSPACED}]", token.group())
+    return token is not None and not re.match(f"[{UNSPACED}]", token.group())
 
 
 def _join(left: str, right: str) -> str:
     """Concatenate, parting two words that would run into each other."""
     if left and right and left[-1].isalnum() and right[0].isalnum():
-        unspaced = f"[{_UNSPACED}]"
+        unspaced = f"[{UNSPACED}]"
         if not (re.match(unspaced, left[-1]) or re.match(unspaced, right[0])):
             return f"{left} {right}"
     return left + right

@@ -36,7 +36,7 @@ def features_to_folder(
     cluster: str | None = None,
     cache: Path | bool = True,
     duration: float = 20.0,
-    language: str = "en",
+    language: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[Outcome]:
