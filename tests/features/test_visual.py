@@ -228,7 +228,7 @@ def test_memory_does_not_grow_with_the_film(tmp_path, monkeypatch):
     monkeypatch.setattr(visual, "_BLOCK", 24)
 
     def peak(n: int) -> int:
-        track = video(write_film(tmp_path / f"{n}.mp4", noise(n, 16, 64), rate=FRAME_RATE))
+        track = video(write_film(tmp_path / f"{n}.mp4", noise(n, 48, 64), rate=FRAME_RATE))
         pieces = [(first, 8) for first in range(0, n // 6, 8)]
         tracemalloc.start()
         for _ in visual_pieces(track, ["luminance"], pieces, 2.0):

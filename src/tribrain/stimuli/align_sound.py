@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tribrain.errors import InputError
-from tribrain.stimuli.media import AudioTrack, iter_audio
+from tribrain.stimuli.recognise_sound import RATE as SAMPLE_RATE
+from tribrain.stimuli.recognise_sound import length_at_16k, sound_at_16k
+from tribrain.stimuli.tracks import AudioTrack
 
-SAMPLE_RATE = 16_000
-_BLOCK = 60  # seconds of a track resampled at once
-_MARGIN = 1  # seconds before and after a block that its resampling sees
+_BLOCK = 60 * SAMPLE_RATE  # samples of a track resampled at once
 
 
 def sound_16k(sound: np.ndarray | AudioTrack) -> np.ndarray:
@@ -31,7 +31,10 @@ def sound_16k(sound: np.ndarray | AudioTrack) -> np.ndarray:
         An array of several dimensions, or with values that are no numbers.
     """
     if isinstance(sound, AudioTrack):
-        return _resampled(sound)
+        total = length_at_16k(sound)
+        spans = [(first, min(first + _BLOCK, total)) for first in range(0, total, _BLOCK)]
+        parts = list(sound_at_16k(sound, spans))
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
     sound = np.asarray(sound, dtype=np.float32)
     if sound.ndim != 1:
         raise InputError(
@@ -40,28 +43,6 @@ def sound_16k(sound: np.ndarray | AudioTrack) -> np.ndarray:
     if not np.isfinite(sound).all():
         raise InputError("the sound to align holds values that are not finite numbers")
     return sound
-
-
-def _resampled(track: AudioTrack) -> np.ndarray:
-    import julius
-    import torch
-
-    rate = track.rate
-    total = round(track.duration * rate)
-    edges = list(range(0, total, _BLOCK * rate))
-    spans = [(a / rate, (min(a + _BLOCK * rate, total) - a) / rate) for a in edges]
-    pieces = (piece[0] for piece in iter_audio(track, spans, mono=True))
-    nothing = np.zeros(0, np.float32)
-    parts, before, block = [nothing], nothing, next(pieces, nothing)
-    while len(block):
-        # The last samples of a block need those behind them.
-        following = next(pieces, nothing)
-        wave = np.concatenate([before, block, following[: _MARGIN * rate]])
-        made = julius.resample_frac(torch.from_numpy(wave), rate, SAMPLE_RATE).numpy()
-        first = len(before) // rate * SAMPLE_RATE
-        parts.append(made[first : first + round(len(block) * SAMPLE_RATE / rate)])
-        before, block = block[-_MARGIN * rate :], following
-    return np.concatenate(parts)
 
 
 def quiet_cuts(sound: np.ndarray, shortest: float, longest: float) -> list[int]:
