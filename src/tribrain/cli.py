@@ -36,7 +36,9 @@ Transcript = Annotated[
 RunningText = Annotated[
     Path | None, typer.Option(help="Running text with punctuation; aligned without a transcript.")
 ]
-Language = Annotated[str | None, typer.Option(help="Of the words: en, de, ... [heard, else en]")]
+Language = Annotated[
+    str | None, typer.Option(help="Of the words: en, de, ... (default: heard, else en)")
+]
 AudioTrack = Annotated[str | None, typer.Option(help="Sound track, by number or language.")]
 Subtitles = Annotated[
     str | None, typer.Option(help="Subtitle track to read: its number or language, or auto.")
@@ -77,14 +79,17 @@ def predict(
     model: Annotated[
         str, typer.Option(help="textbook, a folder, or a hub name (NAME@REVISION).")
     ] = "textbook",
-    out: Annotated[Path | None, typer.Option(help="Folder to write. [NAME_tribrain]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write. (default: NAME_tribrain)")
+    ] = None,
     transcript: Transcript = None,
     text: RunningText = None,
     modalities: Annotated[
-        str | None, typer.Option(help="Some of text,audio,video. [all there are]")
+        str | None, typer.Option(help="Some of text,audio,video. (default: all there are)")
     ] = None,
     subject: Annotated[
-        str | None, typer.Option(help="Someone the model was trained on. [a person never seen]")
+        str | None,
+        typer.Option(help="Someone it was trained on. (default: a person never seen)"),
     ] = None,
     overlap: Annotated[float, typer.Option(help="Seconds that windows share.")] = 0.0,
     backbones: Annotated[
@@ -149,7 +154,9 @@ def predict(
 @app.command()
 def words(
     stimulus: Annotated[Path, typer.Argument(help="Video, sound or text (.txt).")],
-    out: Annotated[Path | None, typer.Option(help="File to write. [NAME_words.tsv]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. (default: NAME_words.tsv)")
+    ] = None,
     transcript: Transcript = None,
     text: RunningText = None,
     language: Language = None,
@@ -196,12 +203,14 @@ def features(
     recipe: Annotated[
         str, typer.Option(help="lite, tribev2, tribev2-mini, debug, or a file (.toml).")
     ] = "lite",
-    out: Annotated[Path | None, typer.Option(help="Folder to write. [only kept in cache]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write. (default: only kept in cache)")
+    ] = None,
     format: Annotated[str, typer.Option(help="npz or zarr.")] = "npz",
     transcript: Transcript = None,
     text: RunningText = None,
     modalities: Annotated[
-        str | None, typer.Option(help="Some of text,audio,video. [all there are]")
+        str | None, typer.Option(help="Some of text,audio,video. (default: all there are)")
     ] = None,
     backbones: Annotated[
         Path | None, typer.Option(help="Folder with a Hugging Face folder a backbone.")
@@ -293,7 +302,8 @@ def cache_verify(
 def cache_prune(
     cache: CacheFolder = None,
     limit: Annotated[
-        str | None, typer.Option(help="Size to shrink to, such as 20G; 0 removes all. [the limit]")
+        str | None,
+        typer.Option(help="Size to shrink to: 20G; 0 removes all. (default: the limit)"),
     ] = None,
 ) -> None:
     """Remove what was unused for longest, until the rest fits."""
