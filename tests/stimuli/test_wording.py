@@ -164,6 +164,9 @@ def test_a_spoken_text_has_sound_and_its_words(tmp_path, monkeypatch):
     assert any("spread over the sound" in note for note in spread.notes)
     with pytest.raises(InputError, match="needs a folder"):
         Stimulus.open(tmp_path / "t.txt", speak="timed")
+    for other in ({"pace": "rsvp:300"}, {"transcript": tmp_path / "t.tsv"}):
+        with pytest.raises(InputError, match="contradict each other"):
+            Stimulus.open(tmp_path / "t.txt", speak="timed", folder=made, **other)
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")

@@ -269,8 +269,9 @@ class Stimulus:
         """
         path = Path(path)
         text = read_text(path)
-        if speak is not None and transcript is not None:
-            raise InputError("--speak and --transcript contradict each other; give one")
+        for option, given in (("--transcript", transcript), ("--pace", pace != "speaking")):
+            if speak is not None and given:
+                raise InputError(f"--speak and {option} contradict each other; give one")
         audio = None
         if transcript is not None:
             words, notes = read_transcript(transcript)
