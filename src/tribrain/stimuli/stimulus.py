@@ -280,8 +280,8 @@ class Stimulus:
         elif speak is not None:
             audio, words, notes = _spoken(text, speak, language, folder, aligner)
         else:
-            given = parse_pace(pace)
-            words, notes = given.times(text, language), [given.note]
+            timing = parse_pace(pace)
+            words, notes = timing.times(text, language), [timing.note]
         if not words:
             raise InputError(f"text {path} holds no words")
         duration = max(word.end for word in words)
