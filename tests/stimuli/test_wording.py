@@ -194,3 +194,15 @@ def test_a_folder_of_pictures_is_another_stimulus_when_a_picture_changes(tmp_pat
     assert Stimulus.open(folder, duration=2.5, blank=1.0).checksum != first.checksum
     Image.new("RGB", (20, 16), (0, 200, 0)).save(folder / "2.png")
     assert Stimulus.open(folder, duration=2.0, blank=1.0).checksum != first.checksum
+
+
+def test_speech_is_not_listened_to_where_text_is_not_wanted(film, listener, monkeypatch):
+    """Recognition takes minutes; nobody should wait for words that nothing reads."""
+    from tribrain.features.sources import Source
+
+    monkeypatch.setenv("TRIBRAIN_RECOGNISER", "x")
+    with pytest.warns(InputWarning, match="it guesses"):
+        assert Source(film, "film").open(("text", "video")).words
+    silent = Source(film, "film").open(("audio", "video"))  # without a warning
+    assert not silent.words
+    assert any("not listened to" in note for note in silent.notes)

@@ -125,7 +125,7 @@ def extract_many(
     for source, outcome in zip(sources, outcomes, strict=True):
         stimulus: list[Stimulus] = []
         with _noted(outcome):
-            stimulus.append(source.open())
+            stimulus.append(source.open(job.modalities))
             _check_target(stimulus[0], source.name, job)
         opened.append(stimulus[0] if stimulus else None)
     for modality in job.modalities:
@@ -154,7 +154,7 @@ def _extract_one(
     source: Source, job: Job, outcome: Outcome, store: Store, extractors: Extractors
 ) -> None:
     with _noted(outcome):
-        stimulus = source.open()
+        stimulus = source.open(job.modalities)
         _check_target(stimulus, source.name, job)
         for modality in job.modalities:
             if modality in stimulus.modalities:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ from tribrain.stimuli.stimulus import TEXT_SUFFIXES, Stimulus
 _MEDIA = (*VIDEO_SUFFIXES, *SOUND_SUFFIXES, *PICTURE_SUFFIXES)
 _LISTS = (".tsv", ".csv")
 _COLUMNS = ("stimulus", "transcript", "text", "language", "duration")
-_BESIDE = ("_words.tsv", ".tsv", ".csv")
+_BESIDE = ("_words.tsv", ".tsv", ".csv", ".srt", ".vtt", ".TextGrid")
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,17 @@ class Source:
     language: str | None = None
     duration: float = 20.0
 
-    def open(self) -> Stimulus:
-        """Make the stimulus."""
+    def open(self, modalities: Collection[str]) -> Stimulus:
+        """Make the stimulus; speech is heard only if text is among the modalities wanted."""
+        listen = "auto" if "text" in modalities else "none"
         return Stimulus.open(
             self.path,
             transcript=self.transcript,
             text=self.text,
             duration=self.duration,
             language=self.language,
+            recogniser=listen,
+            aligner=listen,
         )
 
 
@@ -54,9 +57,9 @@ def find_sources(
     """Find the stimuli in files, folders and lists.
 
     A folder is searched with all that is in it. Beside ``NAME.mp4``, ``NAME_words.tsv``,
-    ``NAME.tsv`` or ``NAME.csv`` is its transcript and ``NAME.txt`` its text. A list is a .tsv or
-    .csv with a column ``stimulus``, and ``transcript``, ``text``, ``language`` and ``duration``
-    where they are known; its paths start from its own folder.
+    ``NAME.tsv``, .csv, .srt, .vtt or .TextGrid is its transcript and ``NAME.txt`` its text. A list
+    is a .tsv or .csv with a column ``stimulus``, and ``transcript``, ``text``, ``language`` and
+    ``duration`` where they are known; its paths start from its own folder.
 
     Parameters
     ----------

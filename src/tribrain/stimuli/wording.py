@@ -141,6 +141,12 @@ def _heard(
             found.add(*align_text(found.text, audio, aligner, found.language))
             found.notes.append(f"words of the text, aligned to the sound by {aligner.name}")
             return
+    if sources.recogniser == "none":
+        why = "no word times were given (--transcript) and speech is not listened to"
+        found.notes.append(f"no words: {why}")
+        if found.text is not None:
+            found.said.append(f"text is left out: {why}")
+        return
     recogniser = _recogniser(sources)
     if recogniser is None:
         why = "no word times were given (--transcript) and no speech recogniser is installed"

@@ -59,6 +59,9 @@ def predict_to_folder(
     if backbones is not None and not backbones.is_dir():
         raise InputError(f"--backbones {backbones} is not a folder")
     check_formats(formats)
+    heard = dict(heard or {})
+    if modalities is not None and "text" not in modalities:
+        heard.update(recogniser="none", aligner="none")  # nobody asks for what would be heard
     with tempfile.TemporaryDirectory(prefix="tribrain-") as spoken:
         stimulus = Stimulus.open(
             path,
@@ -68,7 +71,7 @@ def predict_to_folder(
             language=language,
             folder=Path(spoken),
             progress=progress,
-            **(heard or {}),
+            **heard,
         )
         out = Path(f"{stimulus.name}_tribrain") if out is None else out
         check_target(out, stimulus.name, stimulus.checksum, overwrite=overwrite)
@@ -87,7 +90,7 @@ def predict_to_folder(
             **response.provenance["stimulus"],
             "transcript": _file_facts(transcript),
             "text": _file_facts(text),
-            **{name: value for name, value in (heard or {}).items() if value is not None},
+            **{name: value for name, value in heard.items() if value is not None},
         }
         provenance = {**response.provenance, "stimulus": source, "versions": versions()}
         response = dataclasses.replace(response, provenance=provenance)
