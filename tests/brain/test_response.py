@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tribrain.brain.meshes import BUILT_IN, medial_wall, surface
 from tribrain.brain.regions import region_vertices
 from tribrain.brain.response import UNIT, Response
-from tribrain.brain.spaces import FSAVERAGE, HEMISPHERES, medial_wall, surface
+from tribrain.brain.spaces import FSAVERAGE, HEMISPHERES
 from tribrain.errors import InputError
 
 ATTRS = {
@@ -72,7 +73,7 @@ def test_stimulus_coordinate_is_boolean_and_as_given():
     assert data["stimulus"].values.tolist() == [False, True, True, False, True, True]
 
 
-@pytest.mark.parametrize("space", list(FSAVERAGE))
+@pytest.mark.parametrize("space", BUILT_IN)
 def test_hemisphere_coordinate_is_left_first(space):
     n = FSAVERAGE[space]
     data = made(np.zeros((1, 2 * n))).data
@@ -101,7 +102,7 @@ def test_unknown_atlas_is_refused():
         made(noise(2)).regions("schaefer")
 
 
-@pytest.mark.parametrize("space", list(FSAVERAGE))
+@pytest.mark.parametrize("space", BUILT_IN)
 def test_surface_image_keeps_left_left_and_right_right(space):
     values = lopsided(space)
     image = made(values).to_surface_image()
@@ -125,7 +126,7 @@ def test_surface_image_lies_on_the_pial_mesh_of_each_side():
     assert image.mesh.parts["right"].coordinates[:, 0].mean() > 0
 
 
-@pytest.mark.parametrize("space", list(FSAVERAGE))
+@pytest.mark.parametrize("space", BUILT_IN)
 def test_regions_equal_a_plain_loop(space):
     response = made(noise(5, 2 * FSAVERAGE[space]))
     table, wall = response.regions(), medial_wall(space)

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tribrain.brain.spaces import (
-    FSAVERAGE,
-    HEMISPHERES,
+from tribrain.brain.meshes import (
     MNI305_TO_MNI152,
-    Space,
     distances_graph,
     medial_wall,
     midsurface,
+    nearest_of_fsaverage5,
 )
-from tribrain.errors import InputError
+from tribrain.brain.spaces import HEMISPHERES, MESHES, Space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,21 +75,21 @@ def spread(point: np.ndarray, hemisphere: str, width: float) -> np.ndarray:
 
 
 @cache
-def region_maps(space: str) -> Mapping[str, np.ndarray]:
+def region_maps(mesh: str) -> Mapping[str, np.ndarray]:
     """How strongly each vertex belongs to each textbook region.
 
     Parameters
     ----------
-    space : str
-        One of the fsaverage meshes.
+    mesh : str
+        One of `MESHES`; those finer than fsaverage5 take the value of its nearest vertex.
 
     Returns
     -------
     mapping of "REGION_L" or "REGION_R" to ndarray (vertices,)
         At most 1; zero in the medial wall and in the other hemisphere.
     """
-    n = FSAVERAGE[space]
-    wall = medial_wall(space)
+    n = MESHES[mesh]
+    wall = medial_wall(mesh)
     maps = {}
     table = textbook_table().drop_duplicates(["region", "hemisphere"])
     centres = table[["x", "y", "z"]].to_numpy(float)
@@ -99,7 +97,7 @@ def region_maps(space: str) -> Mapping[str, np.ndarray]:
     for centre, region, letter, width in zip(centres, *columns, strict=True):
         side = _SIDES[letter]
         whole = np.zeros(2 * n)
-        part = spread(centre, side, width)[:n]
+        part = spread(centre, side, width)[nearest_of_fsaverage5(mesh, side)]
         whole[slice(0, n) if side == "left" else slice(n, 2 * n)] = part
         whole[wall] = 0
         whole.setflags(write=False)
@@ -115,11 +113,7 @@ def region_vertices(space: Space) -> dict[str, np.ndarray]:
     InputError
         If the space is no surface.
     """
-    if space.name not in FSAVERAGE:
-        raise InputError(
-            f"the textbook regions lie on {', '.join(FSAVERAGE)}; the response is in {space.name}"
-        )
     return {
         name: np.flatnonzero(values >= 0.5 * values.max())
-        for name, values in region_maps(space.name).items()
+        for name, values in region_maps(space.mesh).items()
     }

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tribrain.brain.meshes import medial_wall, surface
 from tribrain.brain.regions import region_vertices
-from tribrain.brain.spaces import HEMISPHERES, Space, find_space, medial_wall, surface
+from tribrain.brain.spaces import HEMISPHERES, Space, Voxels, find_space, parcel_space
 from tribrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,52 @@ if TYPE_CHECKING:
 
 UNIT = "z-scored BOLD signal, no absolute amplitude"
 ATLASES = ("textbook",)
+
+
+def place(data: xr.DataArray, space: Space) -> xr.DataArray:
+    """Return values (..., vertex) with their space in coordinates and attributes.
+
+    ``hemisphere`` is left, right, or empty for a voxel; ``i``, ``j``, ``k`` and ``structure`` tell
+    where a voxel lies (-1 and empty for a vertex). `space_of` reads them.
+    """
+    space.check(data, "the response")
+    attrs: dict[str, Any] = {"space": space.name}
+    coordinates: dict[str, Any] = {}
+    if space.is_surface:
+        counts = [space.n_left, space.n_right, space.n_voxels]
+        coordinates["hemisphere"] = ("vertex", np.repeat([*HEMISPHERES, ""], counts))
+    if space.parcels:
+        attrs["parcels"] = list(space.parcels)
+    if space.voxels is not None:
+        voxels, first = space.voxels, space.cortex.stop
+        for axis, name in enumerate("ijk"):
+            index = np.full(space.size, -1, np.int32)
+            index[first:] = voxels.indices[:, axis]
+            coordinates[name] = ("vertex", index)
+        if voxels.structures is not None:
+            structures = np.concatenate([np.full(first, ""), voxels.structures])
+            coordinates["structure"] = ("vertex", structures)
+        attrs |= {
+            "template": voxels.template,
+            "grid": list(voxels.shape),
+            "affine": [float(number) for number in voxels.affine.ravel()],
+        }
+    return data.assign_coords(coordinates).assign_attrs(attrs)
+
+
+def space_of(data: xr.DataArray) -> Space:
+    """The space of values that `place` has put into one."""
+    attrs = data.attrs
+    if "parcels" in attrs:
+        return parcel_space(attrs["space"], attrs["parcels"])
+    space = find_space(attrs["space"], data.sizes["vertex"])
+    if "grid" not in attrs:
+        return space
+    first = space.cortex.stop
+    structures = data["structure"].values[first:] if "structure" in data.coords else None
+    indices = np.stack([data[axis].values[first:] for axis in "ijk"], axis=1)
+    affine = np.reshape(attrs["affine"], (4, 4))
+    return space.with_voxels(Voxels(attrs["template"], attrs["grid"], affine, indices, structures))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +92,15 @@ class Response:
         *,
         lag: float,
         stimulus: np.ndarray,
-        space: str | None,
+        space: str | Space | None,
         attrs: dict[str, Any],
         provenance: dict[str, Any],
     ) -> Response:
         """Make a response from one row a second (rows, outputs), from 0 s on."""
         import xarray as xr
 
-        found = find_space(space, rows.shape[1])
+        found = space if isinstance(space, Space) else find_space(space, rows.shape[1])
+        found.check(rows, "the response")
         time = np.arange(len(rows), dtype=float)
         data = xr.DataArray(
             np.asarray(rows, np.float32),
@@ -65,14 +113,21 @@ class Response:
             name="response",
             attrs={"space": found.name, "unit": UNIT, "lag": float(lag), **attrs},
         )
-        if found.is_surface:
-            side = np.repeat(HEMISPHERES, [found.n_left, found.n_right])
-            data = data.assign_coords(hemisphere=("vertex", side))
-        return cls(data, provenance)
+        return cls(place(data, found), provenance)
 
     @property
     def space(self) -> Space:
-        return find_space(self.data.attrs["space"], self.data.sizes["vertex"])
+        return space_of(self.data)
+
+    def with_voxels(self, voxels: Voxels) -> Response:
+        """The same response, now that it is known where its voxels lie.
+
+        Raises
+        ------
+        InputError
+            If the mask has another number of voxels than the response.
+        """
+        return Response(place(self.data, self.space.with_voxels(voxels)), self.provenance)
 
     def to_surface_image(self) -> SurfaceImage:
         """The response as a nilearn surface image (vertices by time), on the pial mesh.
@@ -86,7 +141,7 @@ class Response:
 
         space = self._surface_space()
         meshes = {
-            side: InMemoryMesh(*(part.copy() for part in surface(space.name, side, "pial")))
+            side: InMemoryMesh(*(part.copy() for part in surface(space.mesh, side, "pial")))
             for side in HEMISPHERES
         }
         values = {side: self.data.values[:, space.slice(side)].T for side in HEMISPHERES}
@@ -120,7 +175,7 @@ class Response:
         """
         left = self.data.values.astype(float)
         if self.space.is_surface:
-            left = left[:, ~medial_wall(self.space.name)]
+            left = left[:, ~medial_wall(self.space.mesh)]
         chosen: list[int] = []
         strongest = 0.0
         for _ in range(min(count, len(left))):

@@ -1,13 +1,14 @@
-"""Output spaces: how many values a response has, and where on the cortex they lie.
+"""Output spaces: how many values a response has, and where in the brain each lies.
 
-Cortical spaces are FreeSurfer's fsaverage meshes, left hemisphere first. fsaverage5 comes with
-nilearn; fsaverage3 and fsaverage4 are its first 642 and 2,562 vertices a hemisphere.
+The values of a space are, in this order, the vertices of the left hemisphere, those of the right
+hemisphere, and voxels; or else one value a parcel; or outputs that nobody named. Where the
+vertices lie is in `tribrain.brain.meshes`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,59 +16,290 @@ import numpy as np
 from tribrain.errors import InputError
 
 HEMISPHERES = ("left", "right")
-FSAVERAGE = {"fsaverage3": 642, "fsaverage4": 2562, "fsaverage5": 10242}
-"""Vertices a hemisphere."""
+FSAVERAGE = {
+    "fsaverage3": 642,
+    "fsaverage4": 2562,
+    "fsaverage5": 10242,
+    "fsaverage6": 40962,
+    "fsaverage7": 163842,
+}
+"""Vertices a hemisphere of FreeSurfer's average brain; each is the first part of the next."""
+MESHES = FSAVERAGE | {"fsLR32k": 32492}
+"""Vertices a hemisphere of every mesh; fsLR32k is that of the Human Connectome Project."""
 SUBCORTEX = {"subcortex8802": 8802}
 """Voxels of the Harvard-Oxford subcortical structures of the published subcortical model."""
-
-# FreeSurfer's matrix from fsaverage's MNI305 to MNI152 (https://surfer.nmr.mgh.harvard.edu,
-# CoordinateSystems, number 8).
-MNI305_TO_MNI152 = np.array(
-    [
-        [0.9975, -0.0073, 0.0176, -0.0429],
-        [0.0146, 1.0009, -0.0024, 1.5496],
-        [-0.0130, -0.0093, 0.9971, 1.1840],
-    ]
+TEMPLATES = (
+    "MNI152NLin6Asym",
+    "MNI152NLin6Sym",
+    "MNI152NLin2009cAsym",
+    "MNI152NLin2009cSym",
+    "MNI152NLin2009aAsym",
+    "MNI152NLin2009aSym",
+    "MNIColin27",
+    "MNI305",
 )
+"""Volume templates, by their names in BIDS."""
 
-# Cortex is nowhere this thin (Fischl & Dale 2000, PNAS 97:11050-11055: 1 to 4.5 mm, on average
-# 2.5 mm); the flat surface that closes a hemisphere towards the middle is.
-_THINNEST = 1.8
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """Some voxels of a grid in a template, in the order of their values.
+
+    Attributes
+    ----------
+    template : str
+        One of `TEMPLATES`.
+    shape : tuple of three int
+        Of the whole grid.
+    affine : ndarray (4, 4)
+        From voxel indices to mm in the template (x to the right, y to the front, z up).
+    indices : ndarray (n, 3), int
+    structures : ndarray (n,) of str, optional
+        Anatomical structure of each voxel.
+    """
+
+    template: str
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    indices: np.ndarray
+    structures: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.template not in TEMPLATES:
+            known = ", ".join(TEMPLATES)
+            raise InputError(f"template {self.template!r} is unknown; known: {known}")
+        affine, indices = np.array(self.affine, float), np.array(self.indices, int)
+        check_affine(affine)
+        if indices.ndim != 2 or indices.shape[1] != 3:
+            raise InputError(f"voxel indices have shape {indices.shape}; (n, 3) fits")
+        if len(indices) and not ((indices >= 0).all() and (indices < self.shape).all()):
+            raise InputError(f"some voxel indices lie outside the grid of {self.shape}")
+        if len(np.unique(indices, axis=0)) != len(indices):
+            raise InputError("some voxels are there twice")
+        if self.structures is not None and len(self.structures) != len(indices):
+            raise InputError(f"{len(self.structures)} structures for {len(indices)} voxels")
+        for name, array in (("affine", affine), ("indices", indices)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Voxels):
+            return NotImplemented
+        return (
+            (self.template, self.shape) == (other.template, other.shape)
+            and np.array_equal(self.affine, other.affine)
+            and np.array_equal(self.indices, other.indices)
+            and np.array_equal(_or_empty(self.structures), _or_empty(other.structures))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def from_mask(cls, mask: np.ndarray, affine: np.ndarray, template: str) -> Voxels:
+        """The voxels where a mask (x, y, z) is not 0, in the order of `numpy.nonzero`.
+
+        nilearn's maskers order voxels in the same way.
+        """
+        mask = np.asarray(mask)
+        if mask.ndim != 3:
+            raise InputError(f"the mask has shape {mask.shape}; three dimensions fit")
+        return cls(template, mask.shape, affine, np.argwhere(mask != 0))
+
+    def volume(self, values: np.ndarray, fill: float = 0.0) -> np.ndarray:
+        """Put values (..., n) back on the grid: (..., x, y, z), with `fill` in other voxels."""
+        values = np.asarray(values)
+        if values.shape[-1] != len(self):
+            raise InputError(f"{values.shape[-1]} values do not fit {len(self)} voxels")
+        whole = np.full((*values.shape[:-1], *self.shape), fill, values.dtype)
+        whole[(..., *self.indices.T)] = values
+        return whole
+
+
+def _or_empty(structures: np.ndarray | None) -> np.ndarray:
+    return np.empty(0, str) if structures is None else structures
 
 
 @dataclass(frozen=True)
 class Space:
-    """A named space; `n_left` and `n_right` are 0 where there is no surface."""
+    """A named space.
+
+    Attributes
+    ----------
+    name : str
+        A mesh (`MESHES`), a set of voxels, both joined by ``+``, or an atlas.
+    size : int
+        Number of values.
+    n_left, n_right : int
+        Vertices of each hemisphere, which come first; 0 where there is no surface.
+    voxels : Voxels, optional
+        Where the values after the vertices lie. A space of voxels whose mask is not known (the
+        published subcortical one) has none until `with_voxels` gives it.
+    parcels : tuple of str
+        Names of the values, where each is that of a region.
+    """
 
     name: str
     size: int
     n_left: int = 0
     n_right: int = 0
+    voxels: Voxels | None = None
+    parcels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.voxels is not None and len(self.voxels) != self.n_voxels:
+            raise InputError(
+                f"a mask of {len(self.voxels)} voxels does not fit {self.name}, "
+                f"which has {self.n_voxels}"
+            )
+        if self.parcels and len(self.parcels) != self.size:
+            raise InputError(f"{len(self.parcels)} names do not fit {self.size} parcels")
 
     @property
     def is_surface(self) -> bool:
+        """Whether there are vertices (there may be voxels after them)."""
         return self.n_left > 0
+
+    @property
+    def mesh(self) -> str:
+        """Name of the mesh.
+
+        Raises
+        ------
+        InputError
+            If there is no surface.
+        """
+        if not self.is_surface:
+            raise InputError(f"{self.name} has no surface; meshes: {', '.join(MESHES)}")
+        return self.name.split("+")[0]
+
+    @property
+    def cortex(self) -> slice:
+        """Where the vertices of both hemispheres lie in the values."""
+        return slice(0, self.n_left + self.n_right)
+
+    @property
+    def n_voxels(self) -> int:
+        return 0 if self.parcels else self.size - self.n_left - self.n_right
 
     def slice(self, hemisphere: str) -> slice:
         """Where a hemisphere lies in the values."""
         if hemisphere not in HEMISPHERES or not self.is_surface:
             known = ", ".join(HEMISPHERES) if self.is_surface else f"none in {self.name}"
             raise InputError(f"hemisphere {hemisphere!r} is unknown; known: {known}")
-        return slice(0, self.n_left) if hemisphere == "left" else slice(self.n_left, self.size)
+        if hemisphere == "left":
+            return slice(0, self.n_left)
+        return slice(self.n_left, self.n_left + self.n_right)
+
+    def with_voxels(self, voxels: Voxels) -> Space:
+        """The same space, now that it is known where its voxels lie."""
+        return replace(self, voxels=voxels)
+
+    def check(self, values: Any, what: str = "the array") -> None:
+        """Refuse an array (..., size) of another size.
+
+        Raises
+        ------
+        InputError
+            Names the spaces that the array would fit.
+        """
+        size = np.shape(values)[-1] if np.ndim(values) else 0
+        if size != self.size:
+            raise InputError(
+                f"{what} has {size} values and {self.name} has {self.size}; {sizes_that_fit(size)}"
+            )
+
+
+def check_affine(affine: np.ndarray) -> None:
+    """Refuse a matrix that is not one from voxel indices to mm."""
+    if affine.shape != (4, 4):
+        raise InputError(f"the affine has shape {affine.shape}; (4, 4) fits")
+    if not np.isfinite(affine).all() or not np.array_equal(affine[3], [0, 0, 0, 1]):
+        raise InputError("the affine is damaged: finite numbers and a last row of 0 0 0 1 fit")
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    volume = abs(np.linalg.det(affine[:3, :3]))
+    if not (sides > 0.1).all() or not (sides < 20).all() or volume < 0.1 * sides.prod():
+        told = " x ".join(f"{side:.3g}" for side in sides)
+        raise InputError(f"the affine has voxels of {told} mm; edges of 0.1 to 20 mm fit")
+
+
+def mesh_space(mesh: str) -> Space:
+    """The space of all vertices of a mesh.
+
+    Raises
+    ------
+    InputError
+        Names the known meshes.
+    """
+    if mesh not in MESHES:
+        raise InputError(f"mesh {mesh!r} is unknown; known: {', '.join(MESHES)}")
+    return Space(mesh, 2 * MESHES[mesh], MESHES[mesh], MESHES[mesh])
+
+
+def mesh_of_vertices(count: int, what: str = "a hemisphere") -> str:
+    """The mesh whose hemispheres have `count` vertices.
+
+    Raises
+    ------
+    InputError
+        Names the numbers of vertices of the known meshes.
+    """
+    for mesh, size in MESHES.items():
+        if size == count:
+            return mesh
+    known = ", ".join(f"{mesh} {size}" for mesh, size in MESHES.items())
+    raise InputError(f"{what} has {count} vertices, which no known mesh has; known: {known}")
+
+
+def parcel_space(atlas: str, regions: Sequence[str]) -> Space:
+    """A space of one value a region of an atlas."""
+    return Space(atlas, len(regions), parcels=tuple(regions))
+
+
+def voxel_space(voxels: Voxels, name: str | None = None) -> Space:
+    """A space of voxels, by default named after their template."""
+    return Space(name or voxels.template, len(voxels), voxels=voxels)
+
+
+def join(cortex: Space, subcortex: Space) -> Space:
+    """Cortex and subcortex in one space ("grayordinates"): vertices first, then voxels."""
+    if not cortex.is_surface or cortex.n_voxels:
+        raise InputError(f"{cortex.name} is not a surface alone; meshes: {', '.join(MESHES)}")
+    if subcortex.is_surface or subcortex.parcels:
+        raise InputError(f"{subcortex.name} is no set of voxels")
+    return Space(
+        f"{cortex.name}+{subcortex.name}",
+        cortex.size + subcortex.size,
+        cortex.n_left,
+        cortex.n_right,
+        subcortex.voxels,
+    )
 
 
 def known_spaces() -> dict[str, Space]:
     """Every named space."""
-    spaces = {name: Space(name, 2 * n, n, n) for name, n in FSAVERAGE.items()}
+    spaces = {mesh: mesh_space(mesh) for mesh in MESHES}
     return spaces | {name: Space(name, n) for name, n in SUBCORTEX.items()}
+
+
+def sizes_that_fit(size: int) -> str:
+    """Say in words which known spaces have a size, or what sizes there are."""
+    spaces = known_spaces().values()
+    fitting = [space.name for space in spaces if space.size == size]
+    if fitting:
+        return f"{size} values fit {', '.join(fitting)}"
+    return "sizes: " + ", ".join(f"{space.name} {space.size}" for space in spaces)
 
 
 def find_space(name: str | None, size: int) -> Space:
     """The space of `size` values, checked against its name where one is given.
 
     The size decides: checkpoints name the mesh that their data were projected to, and some hold
-    fewer outputs. A size that no known space has is a list of unnamed outputs (such as parcels):
-    it can be saved and analysed, and not be drawn.
+    fewer outputs. A size that no known space has is a list of outputs (such as parcels): it can
+    be saved and analysed, and not be drawn. ``MESH+VOXELS`` is a mesh with voxels after it.
 
     Raises
     ------
@@ -79,129 +311,12 @@ def find_space(name: str | None, size: int) -> Space:
     if fitting:
         return fitting[0]
     if name in spaces:
-        sizes = ", ".join(f"{space.name} {space.size}" for space in spaces.values())
-        raise InputError(f"{size} values do not fit {name}; sizes: {sizes}")
-    return Space(f"outputs{size}", size)
-
-
-def _nilearn_surface(kind: str, hemisphere: str) -> Any:
-    from nilearn.datasets import fetch_surf_fsaverage
-
-    return fetch_surf_fsaverage("fsaverage5")[f"{kind}_{hemisphere}"]
-
-
-@cache
-def surface(space: str, hemisphere: str, kind: str = "white") -> tuple[np.ndarray, np.ndarray]:
-    """Mesh of a hemisphere.
-
-    Parameters
-    ----------
-    space : str
-        One of `FSAVERAGE`.
-    hemisphere : {"left", "right"}
-    kind : {"white", "pial", "infl", "sphere"}
-
-    Returns
-    -------
-    coordinates : ndarray (n, 3)
-        Millimetres in MNI305 (white, pial).
-    faces : ndarray (m, 3)
-        Vertices of each triangle, seen from outside counter-clockwise.
-    """
-    from nilearn.surface import load_surf_mesh
-
-    n = FSAVERAGE[space]
-    mesh = load_surf_mesh(_nilearn_surface(kind, hemisphere))
-    coordinates, faces = np.array(mesh.coordinates[:n], float), np.array(mesh.faces)
-    if space != "fsaverage5":
-        faces = _faces_of_sphere(surface("fsaverage5", hemisphere, "sphere")[0][:n])
-    for array in (coordinates, faces):
-        array.setflags(write=False)  # one copy serves all
-    return coordinates, faces
-
-
-def _faces_of_sphere(points: np.ndarray) -> np.ndarray:
-    """Triangles between points of a sphere: those of the points' convex hull."""
-    from scipy.spatial import ConvexHull
-
-    faces = ConvexHull(points).simplices
-    corners = points[faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    inward = np.einsum("fc,fc->f", normal, corners.mean(axis=1)) < 0
-    faces[inward] = faces[inward][:, ::-1]
-    return faces[np.lexsort(faces.T[::-1])]
-
-
-@cache
-def distances_graph(hemisphere: str) -> Any:
-    """Edges of fsaverage5's mid-surface with their lengths in mm, as a sparse matrix."""
-    from scipy.sparse import coo_array
-
-    faces = surface("fsaverage5", hemisphere)[1]
-    middle = midsurface(hemisphere)
-    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    lengths = np.linalg.norm(middle[pairs[:, 0]] - middle[pairs[:, 1]], axis=1)
-    n = len(middle)
-    half = coo_array((lengths, (pairs[:, 0], pairs[:, 1])), (n, n)).tocsr()
-    return (half + half.T).tocsr()
-
-
-@cache
-def midsurface(hemisphere: str) -> np.ndarray:
-    """Vertices (10242, 3) midway between white and pial surface of fsaverage5, mm in MNI305."""
-    return (
-        surface("fsaverage5", hemisphere, "white")[0] + surface("fsaverage5", hemisphere, "pial")[0]
-    ) / 2
-
-
-@cache
-def sulcal_depth(space: str) -> np.ndarray:
-    """Depth of the folds (2 n,), larger in a sulcus; left hemisphere first."""
-    from nilearn.surface import load_surf_data
-
-    n = FSAVERAGE[space]
-    return np.concatenate([load_surf_data(_nilearn_surface("sulc", h))[:n] for h in HEMISPHERES])
-
-
-@cache
-def medial_wall(space: str) -> np.ndarray:
-    """Vertices that are not cortex: the largest patch thinner than cortex is, closed.
-
-    No atlas is needed. Of the medial wall of FreeSurfer's annotations of fsaverage5 this finds
-    the middle and leaves out its rim (the tests state the agreement).
-
-    Parameters
-    ----------
-    space : str
-        One of `FSAVERAGE`.
-
-    Returns
-    -------
-    ndarray (2 n,), bool
-        True in the medial wall; left hemisphere first.
-    """
-    from nilearn.surface import load_surf_data
-    from scipy.sparse.csgraph import connected_components
-
-    masks = []
-    for hemisphere in HEMISPHERES:
-        thin = load_surf_data(_nilearn_surface("thick", hemisphere)) < _THINNEST
-        near = distances_graph(hemisphere) > 0
-        wall = np.zeros(len(thin), bool)
-        wall[_largest(thin, near, connected_components)] = True
-        for _ in range(3):
-            wall = wall | (near @ wall)
-        for _ in range(3):
-            wall = ~(~wall | (near @ ~wall))
-        cortex = np.zeros(len(thin), bool)  # holes in the wall belong to it
-        cortex[_largest(~wall, near, connected_components)] = True
-        masks.append(~cortex[: FSAVERAGE[space]])
-    return np.concatenate(masks)
-
-
-def _largest(mask: np.ndarray, near: Any, components: Any) -> np.ndarray:
-    """Vertices of the largest connected patch of a mask."""
-    vertices = np.flatnonzero(mask)
-    labels = components(near[vertices][:, vertices])[1]
-    return vertices[labels == np.bincount(labels).argmax()]
+        raise InputError(f"{size} values do not fit {name}; {sizes_that_fit(size)}")
+    mesh, _, rest = (name or "").partition("+")
+    if rest:
+        cortex = mesh_space(mesh)
+        joined = join(cortex, Space(rest, size - cortex.size))
+        if joined.n_voxels <= 0 or joined.n_voxels != SUBCORTEX.get(rest, joined.n_voxels):
+            raise InputError(f"{size} values do not fit {name}; {sizes_that_fit(size)}")
+        return joined
+    return Space(name or f"outputs{size}", size)

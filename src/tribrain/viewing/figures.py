@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tribrain.brain.meshes import medial_wall, sulcal_depth, surface
 from tribrain.brain.response import Response
-from tribrain.brain.spaces import Space, medial_wall, sulcal_depth, surface
+from tribrain.brain.spaces import Space
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ def colour_limit(response: Response) -> float:
 
     The 99.5th percentile of the absolute values outside the medial wall.
     """
-    values = np.abs(response.data.values[:, ~medial_wall(response.space.name)])
+    values = np.abs(response.data.values[:, ~medial_wall(response.space.mesh)])
     limit = float(np.percentile(values, 99.5)) if values.size else 0.0
     return limit or float(values.max(initial=0)) or 1.0
 
@@ -48,16 +49,16 @@ def surface_figure(values: np.ndarray, space: Space, limit: float) -> Figure:
     from matplotlib.figure import Figure
     from nilearn.plotting import plot_surf_stat_map
 
-    shown = np.where(medial_wall(space.name), 0.0, values)
+    shown = np.where(medial_wall(space.mesh), 0.0, values)
     figure = Figure(figsize=(10, 2.1), layout=None)
     for place, (side, view) in enumerate(VIEWS):
         axes = figure.add_axes((place * 0.245, -0.1, 0.245, 1.2), projection="3d")
         plot_surf_stat_map(
-            tuple(part.copy() for part in surface(space.name, side, "infl")),
+            tuple(part.copy() for part in surface(space.mesh, side, "infl")),
             shown[space.slice(side)],
             hemi=side,
             view=view,
-            bg_map=sulcal_depth(space.name)[space.slice(side)],
+            bg_map=sulcal_depth(space.mesh)[space.slice(side)],
             threshold=limit / 10,
             vmin=-limit,
             vmax=limit,
