@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tribrain.brain.meshes import medial_wall, surface
+from tribrain.brain.meshes import surface
 from tribrain.brain.regions import region_vertices
 from tribrain.brain.spaces import HEMISPHERES, Space, Voxels, find_space, parcel_space
+from tribrain.brain.summaries import (
+    Moments,
+    Peak,
+    chosen_rows,
+    correlation_over_space,
+    correlation_over_time,
+    cortex_mask,
+    find_peak,
+    mean_of_rows,
+    telling_rows,
+)
 from tribrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -166,29 +177,88 @@ class Response:
         values = {name: self.data.values[:, index].mean(1) for name, index in vertices.items()}
         return pd.DataFrame(values, index=pd.Index(self.data["time"].values, name="time"))
 
-    def telling_rows(self, count: int) -> list[int]:
-        """Rows whose patterns over the cortex are strong and unlike each other, in order of time.
+    def contrast(self, a: Moments, b: Moments) -> xr.DataArray:
+        """Mean response to the moments `a` less that to the moments `b`.
 
-        The strongest row first, then each time the row with the most that the rows before it do
-        not explain (a pivoted Gram-Schmidt), as long as that is a tenth of the strongest one or
-        more. The medial wall does not count.
+        Parameters
+        ----------
+        a, b : sequence of (start, end), or of bool
+            Spans in seconds of the *stimulus* (the lag is already in the response: row t is the
+            BOLD at t + lag), or a truth value a row.
+
+        Returns
+        -------
+        DataArray (vertex,), float32
+            NaN in the medial wall. Attributes: those of the response, and the numbers of rows.
+
+        Raises
+        ------
+        InputError
+            If `a` or `b` chooses no row, or both choose the same.
         """
-        left = self.data.values.astype(float)
-        if self.space.is_surface:
-            left = left[:, ~medial_wall(self.space.mesh)]
-        chosen: list[int] = []
-        strongest = 0.0
-        for _ in range(min(count, len(left))):
-            norms = np.linalg.norm(left, axis=1)
-            norms[chosen] = -1.0
-            row = int(norms.argmax())
-            if chosen and norms[row] < strongest / 10:
-                break
-            strongest = float(norms[row]) if not chosen else strongest
-            chosen.append(row)
-            direction = left[row] / max(float(norms[row]), 1e-12)
-            left = left - np.outer(left @ direction, direction)
-        return sorted(chosen)
+        values, time = self.data.values, self.data["time"].values
+        in_a, in_b = chosen_rows(a, time, "a"), chosen_rows(b, time, "b")
+        if np.array_equal(in_a, in_b):
+            raise InputError("a and b choose the same rows; there is nothing to compare")
+        difference = mean_of_rows(values, in_a) - mean_of_rows(values, in_b)
+        numbers = {"rows_a": int(in_a.sum()), "rows_b": int(in_b.sum())}
+        return self._map(difference, "contrast").assign_attrs(numbers)
+
+    def similarity(self, other: Response, over: str = "time") -> xr.DataArray:
+        """Pearson correlation with another response in the same space.
+
+        Only the seconds that both have are compared, each with the same second of the other.
+
+        Parameters
+        ----------
+        other : Response
+        over : {"time", "space"}
+            Correlate the series of each vertex, or the pattern of each second over the cortex
+            (and subcortex).
+
+        Returns
+        -------
+        DataArray (vertex,) or (time,), float32
+            NaN in the medial wall, and where one of the two does not vary.
+        """
+        space = self.space
+        if other.space.name != space.name or other.space.size != space.size:
+            raise InputError(
+                f"a response in {other.space.name} ({other.space.size} values) cannot be compared "
+                f"with one in {space.name} ({space.size})"
+            )
+        ours, mine, theirs = np.intersect1d(
+            self.data["time"].values, other.data["time"].values, return_indices=True
+        )
+        if not len(ours):
+            raise InputError("the two responses have no second in common")
+        a, b = (
+            part.data.values if len(ours) == part.data.sizes["time"] else part.data.values[index]
+            for part, index in ((self, mine), (other, theirs))
+        )
+        if over == "time":
+            return self._map(correlation_over_time(a, b), "similarity", "Pearson correlation")
+        if over != "space":
+            raise InputError(f"over={over!r} is unknown; known: time, space")
+        found = correlation_over_space(a, b, cortex_mask(space))
+        rows = self.data[{"time": mine, "vertex": 0}].drop_vars(
+            [name for name in ("hemisphere", *"ijk", "structure") if name in self.data.coords]
+        )
+        return rows.copy(data=found.astype(np.float32)).assign_attrs(unit="Pearson correlation")
+
+    def peak(self, *, absolute: bool = False) -> Peak:
+        """The largest value outside the medial wall, or the one furthest from 0."""
+        return find_peak(self.data, self.space, absolute=absolute)
+
+    def telling_rows(self, count: int) -> list[int]:
+        """Rows whose patterns are strong and unlike each other (`summaries.telling_rows`)."""
+        return telling_rows(self.data.values, self.space, count)
+
+    def _map(self, values: np.ndarray, name: str, unit: str | None = None) -> xr.DataArray:
+        """A value a vertex, with this response's space; NaN in the medial wall."""
+        values = np.where(cortex_mask(self.space), values, np.nan).astype(np.float32)
+        found = self.data[{"time": 0}].drop_vars(["time", "bold_time", "stimulus"])
+        return found.copy(data=values).rename(name).assign_attrs(unit=unit or UNIT)
 
     def save(self, directory: str | Path, name: str | None = None, **options: Any) -> Path:
         """Write the response to a folder (`tribrain.brain.export.save_response`).

@@ -23,9 +23,12 @@ def colour_limit(response: Response) -> float:
 
     The 99.5th percentile of the absolute values outside the medial wall.
     """
-    values = np.abs(response.data.values[:, ~medial_wall(response.space.mesh)])
-    limit = float(np.percentile(values, 99.5)) if values.size else 0.0
-    return limit or float(values.max(initial=0)) or 1.0
+    space = response.space
+    values = response.data.values[:, space.cortex][:, ~medial_wall(space.mesh)]
+    np.abs(values, out=values)
+    largest = float(np.nanmax(values, initial=0))
+    limit = float(np.nanpercentile(values, 99.5, overwrite_input=True)) if values.size else 0.0
+    return limit or largest or 1.0
 
 
 def surface_figure(values: np.ndarray, space: Space, limit: float) -> Figure:
@@ -49,7 +52,7 @@ def surface_figure(values: np.ndarray, space: Space, limit: float) -> Figure:
     from matplotlib.figure import Figure
     from nilearn.plotting import plot_surf_stat_map
 
-    shown = np.where(medial_wall(space.mesh), 0.0, values)
+    shown = np.where(medial_wall(space.mesh), 0.0, values[space.cortex])
     figure = Figure(figsize=(10, 2.1), layout=None)
     for place, (side, view) in enumerate(VIEWS):
         axes = figure.add_axes((place * 0.245, -0.1, 0.245, 1.2), projection="3d")
