@@ -1,13 +1,15 @@
 """Surfaces: the meshes that vertices lie on, the medial wall, distances along the cortex.
 
 fsaverage5 comes with nilearn, and fsaverage3 and fsaverage4 are its first 642 and 2,562 vertices
-a hemisphere. fsaverage6 and fsaverage7 are read from a FreeSurfer folder or fetched by nilearn;
-fsLR32k is read from a folder with the files of TemplateFlow or of the Human Connectome Project.
+a hemisphere. fsaverage6 and fsaverage7 are read from a FreeSurfer folder or fetched by nilearn,
+but for their spheres, which follow from that of fsaverage5; fsLR32k is read from a folder with
+the files of TemplateFlow or of the Human Connectome Project.
 """
 
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from tribrain.files import one_line
 
 BUILT_IN = ("fsaverage3", "fsaverage4", "fsaverage5")
 """Meshes that need no file and no network."""
-KINDS = ("white", "pial", "infl", "sphere")
-"""Surfaces of a mesh; ``sphere`` is the one on which fsaverage is registered."""
+KINDS = ("white", "pial", "infl", "sphere", "mid")
+"""Surfaces of a mesh: ``infl`` is inflated, ``sphere`` is registered to fsaverage, ``mid`` lies
+midway between white and pial."""
 
 # FreeSurfer's matrix from fsaverage's MNI305 to MNI152 (https://surfer.nmr.mgh.harvard.edu,
 # CoordinateSystems, number 8).
@@ -37,22 +40,16 @@ MNI305_TO_MNI152 = np.array(
 # 2.5 mm); the flat surface that closes a hemisphere towards the middle is.
 _THINNEST = 1.8
 
-_FREESURFER = {"white": "white", "pial": "pial", "infl": "inflated", "sphere": "sphere.reg"}
-# Names by TemplateFlow and by the Human Connectome Project; {L} is the hemisphere.
+_FREESURFER = {"white": "white", "pial": "pial", "infl": "inflated"}
+# How TemplateFlow and the Human Connectome Project name a surface.
 _FSLR = {
-    "white": ("*fsLR_*32k*hemi-{L}*_white.surf.gii", "*.{L}.white*.32k_fs_LR.surf.gii"),
-    "pial": ("*fsLR_*32k*hemi-{L}*_pial.surf.gii", "*.{L}.pial*.32k_fs_LR.surf.gii"),
-    "infl": (
-        "*fsLR_*32k*hemi-{L}*_inflated.surf.gii",
-        "*fsLR_*32k*hemi-{L}*_veryinflated.surf.gii",
-        "*.{L}.inflated*.32k_fs_LR.surf.gii",
-    ),
-    "sphere": (
-        "*fsLR_space-fsaverage*hemi-{L}*32k*_sphere.surf.gii",
-        "fs_LR-deformed_to-fsaverage.{L}.sphere.32k_fs_LR.surf.gii",
-    ),
-    "mid": ("*fsLR_*32k*hemi-{L}*_midthickness.surf.gii", "*.{L}.midthickness*.32k_fs_LR.surf.gii"),
+    "white": ("white",),
+    "pial": ("pial",),
+    "infl": ("inflated", "veryinflated", "very_inflated"),
+    "sphere": ("sphere",),
+    "mid": ("midthickness",),
 }
+_STRUCTURES = dict(zip(HEMISPHERES, ("CortexLeft", "CortexRight"), strict=True))
 
 
 def surface(mesh: str, hemisphere: str, kind: str = "white") -> tuple[np.ndarray, np.ndarray]:
@@ -63,33 +60,42 @@ def surface(mesh: str, hemisphere: str, kind: str = "white") -> tuple[np.ndarray
     mesh : str
         One of `MESHES`.
     hemisphere : {"left", "right"}
-    kind : {"white", "pial", "infl", "sphere"}
+    kind : str
+        One of `KINDS`.
 
     Returns
     -------
     coordinates : ndarray (n, 3)
-        Millimetres: of fsaverage in MNI305, of fsLR in MNI152 (white, pial).
+        Millimetres: of fsaverage in MNI305, of fsLR in MNI152 (white, pial, mid).
     faces : ndarray (m, 3)
         Vertices of each triangle, seen from outside counter-clockwise.
 
     Raises
     ------
     InputError
-        If the mesh is unknown, or none of the places where it is looked for has it.
+        If the mesh or the kind is unknown, none of the places where it is looked for has it, or
+        the file there is damaged, of another mesh or of the other hemisphere.
     """
     mesh_space(mesh).slice(hemisphere)
+    if kind not in KINDS:
+        raise InputError(f"surface {kind!r} is unknown; known: {', '.join(KINDS)}")
+    if kind == "mid" and mesh != "fsLR32k":  # TemplateFlow has no other folded surface of fsLR
+        white, faces = surface(mesh, hemisphere, "white")
+        return (white + surface(mesh, hemisphere, "pial")[0]) / 2, faces
     if mesh in BUILT_IN:
         return _fsaverage_of_nilearn(mesh, hemisphere, kind)
     if mesh == "fsLR32k":
-        return _read(_fslr_file(hemisphere, kind), MESHES[mesh])
-    found = _freesurfer_file(mesh, hemisphere, f"surf/{{h}}h.{_FREESURFER[kind]}")
-    return _read(found or _fetched(mesh, hemisphere, kind), MESHES[mesh])
+        return _read(_fslr_file(hemisphere, kind), MESHES[mesh], hemisphere)
+    if kind == "sphere":
+        return _icosahedron(mesh)
+    found = _freesurfer_file(mesh, hemisphere, kind)
+    return _read(found or _fetched(mesh, hemisphere, kind), MESHES[mesh], hemisphere)
 
 
 @cache
 def _fsaverage_of_nilearn(mesh: str, hemisphere: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
     n = FSAVERAGE[mesh]
-    coordinates, faces = _read(_nilearn_file(kind, hemisphere), FSAVERAGE["fsaverage5"])
+    coordinates, faces = _read(_nilearn_file(kind, hemisphere), FSAVERAGE["fsaverage5"], hemisphere)
     if mesh != "fsaverage5":
         faces = _faces_of_sphere(surface("fsaverage5", hemisphere, "sphere")[0][:n])
         faces.setflags(write=False)
@@ -97,19 +103,70 @@ def _fsaverage_of_nilearn(mesh: str, hemisphere: str, kind: str) -> tuple[np.nda
 
 
 @cache
-def _read(path: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _icosahedron(mesh: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sphere of fsaverage6 or fsaverage7.
+
+    FreeSurfer's spheres are one icosahedron, finer from mesh to mesh; ``sphere.reg`` of the left
+    and of the right hemisphere of fsaverage is one file.
+    """
+    finer = _halved(*surface(f"fsaverage{int(mesh[-1]) - 1}", "left", "sphere"))
+    for array in finer:
+        array.setflags(write=False)
+    return finer
+
+
+def _halved(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A sphere of radius 100 with each edge halved, and so each face in four.
+
+    Vertices and faces come in the order of FreeSurfer's ``ic6.tri`` and ``ic7.tri``: after the
+    old vertices the new ones face by face, in each the midpoints of its edges 2-0, 1-2, 0-1;
+    first the new faces at the first corner of each old one, then the other three of each.
+    """
+    a, b, c = faces.T
+    halved = np.sort(np.stack([c, a, b, c, a, b], axis=1).reshape(-1, 2), axis=1)
+    edges, first, which = np.unique(halved, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(edges), int)
+    number[order] = len(points) + np.arange(len(edges))
+    ca, bc, ab = number[which.ravel()].reshape(-1, 3).T
+    middles = points[edges[order]].mean(axis=1)
+    middles *= 100 / np.linalg.norm(middles, axis=1, keepdims=True)
+    corners = np.stack([a, ab, ca], axis=1)
+    rest = np.stack([ca, bc, c, ab, bc, ca, ab, b, bc], axis=1).reshape(-1, 3)
+    return np.concatenate([points, middles]), np.concatenate([corners, rest])
+
+
+@cache
+def _read(path: str, n: int, hemisphere: str) -> tuple[np.ndarray, np.ndarray]:
+    """Surface of a FreeSurfer or GIFTI file, which must have `n` vertices of that hemisphere."""
     from nilearn.surface import load_surf_mesh
 
     try:
         found = load_surf_mesh(path)
         coordinates, faces = np.array(found.coordinates, float), np.array(found.faces)
     except Exception as error:  # whatever a damaged file brings about in its reader
-        raise InputError(f"{path} cannot be read as a surface: {one_line(str(error))}") from None
+        raise InputError(f"{path} cannot be read as a surface: {_told(error)}") from None
     if coordinates.shape != (n, 3):
         raise InputError(f"{path} has {len(coordinates)} vertices; {n} are expected")
+    if path.endswith(".gii"):
+        _check_structure(path, hemisphere)
     for array in (coordinates, faces):
         array.setflags(write=False)  # one copy serves all
     return coordinates, faces
+
+
+def _check_structure(path: str, hemisphere: str) -> None:
+    """Refuse a GIFTI surface that says that it is the other hemisphere."""
+    from nibabel.gifti import GiftiImage
+
+    image = GiftiImage.from_filename(path)
+    for meta in (image.meta, *(array.meta for array in image.darrays)):
+        structure = meta.get("AnatomicalStructurePrimary", _STRUCTURES[hemisphere])
+        if structure != _STRUCTURES[hemisphere]:
+            raise InputError(
+                f"{path} is looked for as the {hemisphere} hemisphere and says that it is "
+                f"{one_line(structure)}; {_STRUCTURES[hemisphere]} fits"
+            )
 
 
 def _nilearn_file(kind: str, hemisphere: str) -> Any:
@@ -124,39 +181,73 @@ def folders() -> list[Path]:
     return [Path(folder) for folder in named if folder]
 
 
-def _freesurfer_file(mesh: str, hemisphere: str, pattern: str) -> str | None:
-    """A file of a mesh in FreeSurfer's layout, if it is in one of the folders."""
+def _freesurfer_name(mesh: str, hemisphere: str, kind: str) -> str:
     subject = "fsaverage" if mesh == "fsaverage7" else mesh
-    for folder in folders():
-        path = folder / subject / pattern.format(h=hemisphere[0])
-        if path.is_file():
-            return str(path)
-    return None
+    return f"{subject}/surf/{hemisphere[0]}h.{_FREESURFER[kind]}"
+
+
+def _freesurfer_file(mesh: str, hemisphere: str, kind: str) -> str | None:
+    """A file of a mesh in FreeSurfer's layout, if it is in one of the folders."""
+    paths = (folder / _freesurfer_name(mesh, hemisphere, kind) for folder in folders())
+    return next((str(path) for path in paths if path.is_file()), None)
 
 
 def _fetched(mesh: str, hemisphere: str, kind: str) -> str:
     from nilearn.datasets import fetch_surf_fsaverage
 
     try:
-        return str(fetch_surf_fsaverage(mesh, verbose=0)[f"{kind}_{hemisphere}"])
-    except Exception as error:
+        return str(fetch_surf_fsaverage(mesh)[f"{kind}_{hemisphere}"])
+    except Exception as error:  # the network has many ways to fail
         raise InputError(
-            f"the surfaces of {mesh} are not here and could not be fetched "
-            f"({one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)}); "
-            "set SUBJECTS_DIR to FreeSurfer's folder of subjects, which holds them"
+            f"the surfaces of {mesh} are not here and could not be fetched ({_told(error)}); set "
+            "SUBJECTS_DIR or TRIBRAIN_SURFACES to a folder with "
+            + _freesurfer_name(mesh, hemisphere, kind)
         ) from None
 
 
+def _told(error: Exception) -> str:
+    """The first line of an error."""
+    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _fslr_names(hemisphere: str, kind: str) -> list[str]:
+    """Patterns of file names of a surface of fsLR, the best first.
+
+    A sphere has to be the one that is registered to fsaverage; that of fsLR itself
+    (``L.sphere.32k_fs_LR.surf.gii``) has the same vertices in other places.
+    """
+    letter = hemisphere[0].upper()
+    space = "space-fsaverage_" if kind == "sphere" else ""
+    names = []
+    for name in _FSLR[kind]:
+        for part in (f"hemi-{letter}_den-32k", f"den-32k_hemi-{letter}"):
+            names.append(f"*tpl-fsLR_{space}{part}_{name}.surf.gii")
+        start = "fs_LR-deformed_to-fsaverage" if kind == "sphere" else "*"
+        end = "" if kind == "sphere" else "*"
+        names.append(f"{start}.{letter}.{name}{end}.32k_fs_LR.surf.gii")
+    return names
+
+
 def _fslr_file(hemisphere: str, kind: str) -> str:
-    patterns = [name.format(L=hemisphere[0].upper()) for name in _FSLR[kind]]
-    for folder in folders():
-        for pattern in patterns:
-            found = sorted(folder.rglob(pattern))
-            if found:
-                return str(found[0])
+    patterns = _fslr_names(hemisphere, kind)
+    folder = os.environ.get("TRIBRAIN_SURFACES")
+    files = [path for path in Path(folder).rglob("*.surf.gii") if path.is_file()] if folder else []
+    files = [path for path in sorted(files) if any(fnmatchcase(path.name, p) for p in patterns)]
+    # TemplateFlow lays files of no bytes where it has not fetched one yet.
+    fetched = [path for path in files if path.stat().st_size]
+    for pattern in patterns:
+        found = {path.name: str(path) for path in fetched if fnmatchcase(path.name, pattern)}
+        if len(found) > 1:
+            raise InputError(
+                f"{folder} has several {kind} surfaces of fsLR32k: {', '.join(found)}; "
+                "keep those of one template there"
+            )
+        if found:
+            return next(iter(found.values()))
+    empty = f" ({files[0]} is empty: fetch it with TemplateFlow)" if files else ""
     raise InputError(
-        f"the {kind} surface of fsLR32k is not here; set TRIBRAIN_SURFACES to a folder with "
-        + " or ".join(patterns)
+        f"the {kind} surface of fsLR32k is not here{empty}; set TRIBRAIN_SURFACES to a folder with "
+        + " or ".join(patterns[:3])
     )
 
 
@@ -189,9 +280,7 @@ def to_template(mesh: str, template: str) -> np.ndarray:
 
 def midsurface(hemisphere: str, mesh: str = "fsaverage5") -> np.ndarray:
     """Vertices (n, 3) midway between white and pial surface, mm as in `surface`."""
-    if mesh == "fsLR32k":  # TemplateFlow has no other folded surface of it
-        return _read(_fslr_file(hemisphere, "mid"), MESHES[mesh])[0]
-    return (surface(mesh, hemisphere, "white")[0] + surface(mesh, hemisphere, "pial")[0]) / 2
+    return surface(mesh, hemisphere, "mid")[0]
 
 
 @cache

@@ -70,15 +70,22 @@ class Voxels:
             raise InputError(f"template {self.template!r} is unknown; known: {known}")
         affine, indices = np.array(self.affine, float), np.array(self.indices, int)
         check_affine(affine)
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise InputError(f"the grid has shape {tuple(self.shape)}; three sizes fit")
         if indices.ndim != 2 or indices.shape[1] != 3:
             raise InputError(f"voxel indices have shape {indices.shape}; (n, 3) fits")
+        if not np.array_equal(indices, self.indices):
+            raise InputError("some voxel indices are no whole numbers")
         if len(indices) and not ((indices >= 0).all() and (indices < self.shape).all()):
             raise InputError(f"some voxel indices lie outside the grid of {self.shape}")
         if len(np.unique(indices, axis=0)) != len(indices):
             raise InputError("some voxels are there twice")
         if self.structures is not None and len(self.structures) != len(indices):
             raise InputError(f"{len(self.structures)} structures for {len(indices)} voxels")
-        for name, array in (("affine", affine), ("indices", indices)):
+        arrays = {"affine": affine, "indices": indices}
+        if self.structures is not None:
+            arrays["structures"] = np.array(self.structures, str)
+        for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -100,21 +107,34 @@ class Voxels:
 
     @classmethod
     def from_mask(cls, mask: np.ndarray, affine: np.ndarray, template: str) -> Voxels:
-        """The voxels where a mask (x, y, z) is not 0, in the order of `numpy.nonzero`.
+        """The voxels where a mask (x, y, z) is neither 0 nor NaN, in the order of `numpy.nonzero`.
 
         nilearn's maskers order voxels in the same way.
+
+        Raises
+        ------
+        InputError
+            If the mask is no volume or empty, the template unknown or the affine damaged.
         """
         mask = np.asarray(mask)
         if mask.ndim != 3:
             raise InputError(f"the mask has shape {mask.shape}; three dimensions fit")
-        return cls(template, mask.shape, affine, np.argwhere(mask != 0))
+        indices = np.argwhere((mask != 0) & (mask == mask))  # NaN equals nothing
+        if not len(indices):
+            raise InputError("the mask is empty: no voxel differs from 0")
+        return cls(template, mask.shape, affine, indices)
 
     def volume(self, values: np.ndarray, fill: float = 0.0) -> np.ndarray:
-        """Put values (..., n) back on the grid: (..., x, y, z), with `fill` in other voxels."""
+        """Put values (..., n) back on the grid: (..., x, y, z), with `fill` in other voxels.
+
+        Whole numbers become real ones where `fill` is none, such as NaN.
+        """
         values = np.asarray(values)
-        if values.shape[-1] != len(self):
-            raise InputError(f"{values.shape[-1]} values do not fit {len(self)} voxels")
-        whole = np.full((*values.shape[:-1], *self.shape), fill, values.dtype)
+        size = values.shape[-1] if values.ndim else 0
+        if size != len(self):
+            raise InputError(f"{size} values do not fit {len(self)} voxels")
+        kind = values.dtype if float(fill).is_integer() else np.result_type(values, np.float32)
+        whole = np.full((*values.shape[:-1], *self.shape), fill, kind)
         whole[(..., *self.indices.T)] = values
         return whole
 
@@ -297,9 +317,10 @@ def sizes_that_fit(size: int) -> str:
 def find_space(name: str | None, size: int) -> Space:
     """The space of `size` values, checked against its name where one is given.
 
-    The size decides: checkpoints name the mesh that their data were projected to, and some hold
-    fewer outputs. A size that no known space has is a list of outputs (such as parcels): it can
-    be saved and analysed, and not be drawn. ``MESH+VOXELS`` is a mesh with voxels after it.
+    The size decides among the known spaces: checkpoints name the mesh that their data were
+    projected to, and some hold fewer outputs. ``MESH+VOXELS`` is a mesh with voxels after it. Any
+    other name, or a size that no known space has, is a list of outputs (such as parcels): it can
+    be saved and analysed, and not be drawn.
 
     Raises
     ------
@@ -307,16 +328,16 @@ def find_space(name: str | None, size: int) -> Space:
         If a known space is named and no known space has the size.
     """
     spaces = known_spaces()
-    fitting = [space for space in spaces.values() if space.size == size]
-    if fitting:
-        return fitting[0]
-    if name in spaces:
-        raise InputError(f"{size} values do not fit {name}; {sizes_that_fit(size)}")
     mesh, _, rest = (name or "").partition("+")
     if rest:
-        cortex = mesh_space(mesh)
-        joined = join(cortex, Space(rest, size - cortex.size))
-        if joined.n_voxels <= 0 or joined.n_voxels != SUBCORTEX.get(rest, joined.n_voxels):
+        n_voxels = size - mesh_space(mesh).size
+        if n_voxels <= 0 or n_voxels != SUBCORTEX.get(rest, n_voxels):
             raise InputError(f"{size} values do not fit {name}; {sizes_that_fit(size)}")
-        return joined
+        return join(mesh_space(mesh), Space(rest, n_voxels))
+    if not name or name in spaces or name.startswith("fsaverage"):
+        fitting = [space for space in spaces.values() if space.size == size]
+        if fitting:
+            return fitting[0]
+    if name in spaces:
+        raise InputError(f"{size} values do not fit {name}; {sizes_that_fit(size)}")
     return Space(name or f"outputs{size}", size)
