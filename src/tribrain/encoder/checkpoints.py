@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tribrain.brain.haemodynamics import LAG
 from tribrain.encoder import published
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
@@ -205,7 +206,7 @@ def _read_published(folder: Path, name: str, licence: str) -> tuple[ModelCard, d
         published.model_options(config)
         recipe = published.feature_recipe(config)
         window = float(published.get(config, "data.duration_trs", 100))
-        lag = float(published.get(config, "data.neuro.offset", 5.0))
+        lag = float(published.get(config, "data.neuro.offset", LAG))
         rows = published.get(config, "data.subject_id.predefined_mapping") or {}
         subjects = {str(subject): row for subject, row in rows.items()}
     with _reading(weights_file):

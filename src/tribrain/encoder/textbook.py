@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tribrain.brain.haemodynamics import convolve
+from tribrain.brain.haemodynamics import LAG, convolve
 from tribrain.brain.regions import region_maps, textbook_table
 from tribrain.brain.response import Response
+from tribrain.brain.spaces import Space, mesh_space
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.errors import InputError
 from tribrain.features.extract import FeatureSeries, Progress, extract_features
@@ -39,7 +40,6 @@ RECIPE = FeatureRecipe(
     },
     frequency=FREQUENCY,
 )
-LAG = 5.0
 SPACE = "fsaverage5"
 LABEL = "textbook model, not trained on data"
 
@@ -73,6 +73,11 @@ class TextbookModel:
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store
+
+    @property
+    def space(self) -> Space:
+        """Space of the responses."""
+        return mesh_space(SPACE)
 
     def extract(
         self,
