@@ -52,6 +52,9 @@ Sentences = Annotated[bool, typer.Option(help="Tell sentences by the pauses betw
 Pace = Annotated[
     str, typer.Option(help="Of a text: speaking, reading:WORDS_A_MINUTE or rsvp:MILLISECONDS.")
 ]
+Atlas = Annotated[
+    str, typer.Option(help="Name of an atlas, its file or folder; see tribrain regions --help.")
+]
 Speak = Annotated[
     str | None, typer.Option(help="Say a text aloud: espeak-ng, or a folder with a VITS model.")
 ]
@@ -110,7 +113,13 @@ def predict(
     sentences: Sentences = False,
     pace: Pace = "speaking",
     speak: Speak = None,
-    format: Annotated[str, typer.Option(help="Some of gifti,npz; Zarr is always there.")] = "gifti",
+    format: Annotated[
+        str, typer.Option(help="Some of gifti,cifti,nifti,mgh,npz; Zarr is always there.")
+    ] = "gifti",
+    atlas: Atlas = "textbook",
+    mask: Annotated[
+        Path | None, typer.Option(help="Where a subcortical model's voxels lie (.nii.gz).")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace another stimulus's response.")] = False,
 ) -> None:
     """Predict the brain's response to a stimulus."""
@@ -145,6 +154,8 @@ def predict(
                 "speak": speak,
             },
             formats=_parts(format) or (),
+            atlas=atlas,
+            mask=mask,
             overwrite=overwrite,
             progress=progress,
         )
@@ -265,6 +276,43 @@ def features(
         typer.echo(f"tribrain: {outcome}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def regions(
+    response: Annotated[
+        Path, typer.Argument(help="Folder of a prediction, its .zarr, or one of its files.")
+    ],
+    atlas: Atlas = "textbook",
+    match: Annotated[
+        str | None, typer.Option(help='Regions by name: "V1_L", "A5,STSdp", "V*".')
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help='Regions of a group, such as "motion"; list lists.')
+    ] = None,
+    hemisphere: Annotated[str | None, typer.Option(help="left or right. (default: both)")] = None,
+    sort: Annotated[str, typer.Option(help="By mean, peak, share or atlas (its order).")] = "mean",
+    top: Annotated[int, typer.Option(help="Rows to print; 0 for all.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Write the whole table (.tsv).")] = None,
+) -> None:
+    """Ask a prediction about regions: their mean, when they peak, their share of the variance."""
+    from tribrain.viewing.region_files import listed, printed_regions
+
+    if "list" in (atlas, group):
+        typer.echo(listed(None if atlas == "list" else atlas))
+        return
+    typer.echo(
+        printed_regions(
+            response,
+            atlas,
+            top=top,
+            out=out,
+            match=match,
+            group=group,
+            hemisphere=hemisphere,
+            sort=sort,
+        )
+    )
 
 
 @cache_app.command("list")

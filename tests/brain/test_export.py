@@ -135,7 +135,7 @@ def test_sidecars_say_what_a_row_is(tmp_path):
         assert file.with_suffix("").with_suffix(".func.gii").exists()
         assert sidecar["RepetitionTime"] == 1.0
         assert sidecar["TaskName"] == "film"
-        assert sidecar["SpatialReference"] == "fsaverage3"
+        assert sidecar["Space"] == "fsaverage3"
         assert sidecar["Lag"] == 5.0
         assert "5 s after second t" in sidecar["Description"]
         assert "made for a test" in sidecar["Description"]
@@ -187,7 +187,7 @@ def test_npz_holds_values_and_clock(tmp_path):
     response.save(tmp_path, "film", formats=("npz",))
     assert not list(tmp_path.glob("*.gii"))
     with np.load(tmp_path / "film_response.npz") as held:
-        assert set(held) == {"response", "time", "bold_time", "stimulus"}
+        assert set(held) == {"response", "time", "bold_time", "stimulus", "attributes"}
         np.testing.assert_array_equal(held["response"], response.data.values)
         for name in ("time", "bold_time", "stimulus"):
             np.testing.assert_array_equal(held[name], response.data[name].values)
@@ -199,7 +199,8 @@ def test_no_format_leaves_the_store_alone(tmp_path):
 
 
 def test_unknown_format_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(InputError, match=r"format 'mat' is unknown; known: gifti, npz"):
+    known = "gifti, cifti, nifti, mgh, npz"
+    with pytest.raises(InputError, match=f"format .mat. is unknown; known: {known}"):
         made().save(tmp_path / "out", "film", formats=("gifti", "mat"))
     assert names(tmp_path) == []
 
@@ -301,7 +302,7 @@ def test_failure_while_writing_changes_nothing(tmp_path, monkeypatch, error, hel
         made(rows=3).save(tmp_path / "out", "film")
     before, there = snapshot(tmp_path), names(tmp_path)
 
-    def fail(response, folder, name):
+    def fail(response, folder, name, atlas):
         (folder / "half.gii").write_text("half")
         raise error
 

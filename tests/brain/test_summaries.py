@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_response import lopsided, made, noise
 
+from test_response import lopsided, made, noise
 from tribrain.brain import summaries
 from tribrain.brain.meshes import medial_wall, surface
 from tribrain.brain.spaces import Voxels, find_space, join, parcel_space, voxel_space

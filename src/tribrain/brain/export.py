@@ -7,19 +7,19 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tribrain.brain.atlases import Atlas
+from tribrain.brain.region_tables import atlas_for, over_time
 from tribrain.brain.response import Response
-from tribrain.brain.spaces import HEMISPHERES
+from tribrain.brain.response_files import FORMATS, read_response, write_files
 from tribrain.errors import InputError
 from tribrain.files import bids_label, one_line, safe_name, whole_folder
-
-_STRUCTURES = dict(zip(HEMISPHERES, ("CortexLeft", "CortexRight"), strict=True))
 
 
 def save_response(
@@ -28,6 +28,7 @@ def save_response(
     name: str,
     *,
     formats: Sequence[str] = ("gifti",),
+    atlas: str | Path | Atlas = "textbook",
     overwrite: bool = False,
     also: Mapping[str, str | bytes] | None = None,
 ) -> Path:
@@ -44,6 +45,9 @@ def save_response(
         First part of the files' names; anything but letters, digits, ``_`` and ``-`` is removed.
     formats : sequence of str
         Any of `FORMATS`. A response that lies on no surface has no GIFTI file.
+    atlas : str, path or Atlas
+        Whose regions go into the table, and into a parcellated CIFTI file. The textbook regions,
+        which overlap, go into the table alone.
     overwrite : bool
         Replace the response to another stimulus. What is replaced, by this or by the same
         stimulus, goes with all its files; files that are not a response's stay.
@@ -63,12 +67,13 @@ def save_response(
     name = safe_name(name)
     check_target(directory, name, _source_checksum(response), overwrite=overwrite)
     check_formats(formats)
+    found = atlas_for(response.space, atlas)
     with whole_folder(directory, _files_of_former(directory)) as partial:
         _write_zarr(response, partial / f"{name}_response.zarr")
-        for kind in formats:
-            FORMATS[kind](response, partial, name)
-        if response.space.is_surface:
-            regions = response.regions()
+        apart = found if found is not None and found.name != "textbook" else None
+        write_files(response, partial, name, formats, apart)
+        if found is not None or response.space.parcels:
+            regions = over_time(response.data, response.space, found or "textbook")
             regions.to_csv(
                 partial / f"{name}_regions.tsv", sep="\t", float_format="%.6g", na_rep="n/a"
             )
@@ -76,6 +81,8 @@ def save_response(
             data = content.encode() if isinstance(content, str) else content
             (partial / file).write_bytes(data)
         description = _description(response)
+        if found is not None:
+            description["regions"] = {"atlas": found.name, "source": found.source}
         description["files"] = sorted(path.name for path in partial.iterdir())
         (partial / f"{name}_response.json").write_text(
             json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8"
@@ -91,7 +98,7 @@ def _files_of_former(directory: Path) -> set[str]:
     names = set()
     for description in directory.glob("*_response.json"):
         name = description.name.removesuffix("_response.json")
-        own = re.compile(rf"(?:{re.escape(name)}|sub-\w+_task-{bids_label(name)})_[\w.-]+")
+        own = re.compile(rf"(?:{re.escape(name)}|sub-[\w+]+_task-{bids_label(name)})_[\w.-]+")
         try:
             listed = json.loads(description.read_text("utf-8"))["files"]
             names |= {file for file in listed if isinstance(file, str) and own.fullmatch(file)}
@@ -139,7 +146,8 @@ def load_response(directory: str | Path) -> Response:
     Parameters
     ----------
     directory : path
-        The folder, or the ``NAME_response.zarr`` in it.
+        The folder, the ``NAME_response.zarr`` in it, or one of its files
+        (`tribrain.brain.response_files.read_response`), which hold less of what made it.
 
     Raises
     ------
@@ -149,6 +157,8 @@ def load_response(directory: str | Path) -> Response:
     import xarray as xr
 
     directory = Path(directory)
+    if directory.is_file():
+        return read_response(directory)
     if directory.suffix == ".zarr":
         stores = [directory] if directory.is_dir() else []
     else:
@@ -168,11 +178,12 @@ def load_response(directory: str | Path) -> Response:
     if _checksum(data.values) != stated:
         raise InputError(f"{stores[0]} cannot be read as a response: its values are damaged")
     data.encoding = {}
-    if "hemisphere" in data.coords:
-        sides = np.array(HEMISPHERES)[data["hemisphere"].values]
-        data = data.assign_coords(hemisphere=("vertex", sides))
+    for key, coordinate in data.coords.items():
+        if "names" in coordinate.attrs:
+            words = np.array(coordinate.attrs["names"])[coordinate.values]
+            data = data.assign_coords({key: ("vertex", words)})
     data.attrs["modalities"] = list(data.attrs.get("modalities", []))
-    for key in ("response", "written", "files"):
+    for key in ("response", "written", "files", "regions"):
         provenance.pop(key, None)
     return Response(data, provenance)
 
@@ -209,67 +220,14 @@ def _write_zarr(response: Response, path: Path) -> None:
     per_chunk = max(1, min(rows, math.ceil(1_000_000 / outputs)))
     encoding = {"response": {"chunks": (per_chunk, outputs)}}
     data = response.data.copy(deep=False)
-    if "hemisphere" in data.coords:  # Zarr has no settled form for text yet: a CF flag instead
-        numbers = np.searchsorted(HEMISPHERES, data["hemisphere"].values).astype(np.uint8)
-        meaning = {"flag_values": [0, 1], "flag_meanings": " ".join(HEMISPHERES)}
-        data = data.assign_coords(hemisphere=("vertex", numbers, meaning))
+    for key in (
+        "hemisphere",
+        "structure",
+    ):  # Zarr has no settled form for text yet: numbers instead
+        if key in data.coords:
+            words, numbers = np.unique(data[key].values, return_inverse=True)
+            kind = np.uint8 if len(words) < 256 else np.uint16
+            coordinate = ("vertex", numbers.astype(kind), {"names": words.tolist()})
+            data = data.assign_coords({key: coordinate})
     dataset = data.to_dataset(name="response")
     dataset.to_zarr(path, mode="w", encoding=encoding, consolidated=False, zarr_format=3)
-
-
-def _write_gifti(response: Response, folder: Path, name: str) -> None:
-    """One GIFTI time series a hemisphere, with BIDS-derivative names and sidecars."""
-    import nibabel as nib
-
-    space, attrs = response.space, response.data.attrs
-    if not space.is_surface:
-        return
-    for side in HEMISPHERES:
-        image = nib.gifti.GiftiImage(
-            meta=nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": _STRUCTURES[side]})
-        )
-        for row in np.ascontiguousarray(response.data.values[:, space.slice(side)]):
-            image.add_gifti_data_array(
-                nib.gifti.GiftiDataArray(
-                    row,
-                    intent="NIFTI_INTENT_TIME_SERIES",
-                    datatype="NIFTI_TYPE_FLOAT32",
-                    meta=nib.gifti.GiftiMetaData({"TimeStep": "1000.0"}),  # ms, as FreeSurfer
-                )
-            )
-        stem = (
-            f"sub-{bids_label(attrs['subject'])}_task-{bids_label(name)}"
-            f"_hemi-{side[0].upper()}_space-{space.name}_desc-predicted_bold"
-        )
-        nib.save(image, folder / f"{stem}.func.gii")
-        sidecar = {
-            "RepetitionTime": 1.0,
-            "TaskName": name,
-            "Description": (
-                f"Predicted BOLD response ({attrs['label']}). Row t holds the signal at "
-                f"{attrs['lag']:g} s after second t of the stimulus."
-            ),
-            "Units": attrs["unit"],
-            "Lag": attrs["lag"],
-            "SpatialReference": space.name,
-            "Model": attrs["model"],
-            "ModelRevision": attrs["revision"],
-        }
-        (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n", "utf-8")
-
-
-def _write_npz(response: Response, folder: Path, name: str) -> None:
-    data = response.data
-    np.savez_compressed(
-        folder / f"{name}_response.npz",
-        response=data.values,
-        time=data["time"].values,
-        bold_time=data["bold_time"].values,
-        stimulus=data["stimulus"].values,
-    )
-
-
-FORMATS: dict[str, Callable[[Response, Path, str], None]] = {
-    "gifti": _write_gifti,
-    "npz": _write_npz,
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tribrain.brain.meshes import surface
-from tribrain.brain.regions import region_vertices
+from tribrain.brain.region_tables import over_time, region_table
 from tribrain.brain.spaces import HEMISPHERES, Space, Voxels, find_space, parcel_space
 from tribrain.brain.summaries import (
     Moments,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from nilearn.surface import SurfaceImage
 
+    from tribrain.brain.atlases import Atlas
+
 UNIT = "z-scored BOLD signal, no absolute amplitude"
-ATLASES = ("textbook",)
 
 
 def place(data: xr.DataArray, space: Space) -> xr.DataArray:
@@ -66,15 +68,21 @@ def place(data: xr.DataArray, space: Space) -> xr.DataArray:
 
 def space_of(data: xr.DataArray) -> Space:
     """The space of values that `place` has put into one."""
-    attrs = data.attrs
+    return space_in(
+        data.attrs, data.sizes["vertex"], {str(key): data[key].values for key in data.coords}
+    )
+
+
+def space_in(attrs: Mapping[str, Any], size: int, coords: Mapping[str, np.ndarray]) -> Space:
+    """The space that attributes and coordinates of `place` describe."""
     if "parcels" in attrs:
         return parcel_space(attrs["space"], attrs["parcels"])
-    space = find_space(attrs["space"], data.sizes["vertex"])
+    space = find_space(attrs["space"], size)
     if "grid" not in attrs:
         return space
     first = space.cortex.stop
-    structures = data["structure"].values[first:] if "structure" in data.coords else None
-    indices = np.stack([data[axis].values[first:] for axis in "ijk"], axis=1)
+    structures = coords["structure"][first:] if "structure" in coords else None
+    indices = np.stack([coords[axis][first:] for axis in "ijk"], axis=1)
     affine = np.reshape(attrs["affine"], (4, 4))
     return space.with_voxels(Voxels(attrs["template"], attrs["grid"], affine, indices, structures))
 
@@ -143,6 +151,8 @@ class Response:
     def to_surface_image(self) -> SurfaceImage:
         """The response as a nilearn surface image (vertices by time), on the pial mesh.
 
+        Of fsLR32k, whose pial surface is not in every collection, on the middle one.
+
         Raises
         ------
         InputError
@@ -150,32 +160,34 @@ class Response:
         """
         from nilearn.surface import InMemoryMesh, PolyMesh, SurfaceImage
 
-        space = self._surface_space()
+        space = self.space
+        kind = "mid" if space.mesh == "fsLR32k" else "pial"
         meshes = {
-            side: InMemoryMesh(*(part.copy() for part in surface(space.mesh, side, "pial")))
+            side: InMemoryMesh(*(part.copy() for part in surface(space.mesh, side, kind)))
             for side in HEMISPHERES
         }
         values = {side: self.data.values[:, space.slice(side)].T for side in HEMISPHERES}
         return SurfaceImage(mesh=PolyMesh(**meshes), data=values)
 
-    def regions(self, atlas: str = "textbook") -> pd.DataFrame:
+    def regions(self, atlas: str | Path | Atlas = "textbook") -> pd.DataFrame:
         """Mean response of each region, over its vertices outside the medial wall.
 
         Parameters
         ----------
-        atlas : {"textbook"}
+        atlas : str, path or Atlas
+            A name or files (`tribrain.brain.atlases.load_atlas`).
 
         Returns
         -------
         DataFrame (time, region)
+            NaN where nothing of a region is there. Parcels are regions already: they come as
+            they are.
         """
-        import pandas as pd
+        return over_time(self.data, self.space, atlas)
 
-        if atlas not in ATLASES:
-            raise InputError(f"atlas {atlas!r} is unknown; known: {', '.join(ATLASES)}")
-        vertices = region_vertices(self._surface_space())
-        values = {name: self.data.values[:, index].mean(1) for name, index in vertices.items()}
-        return pd.DataFrame(values, index=pd.Index(self.data["time"].values, name="time"))
+    def region_table(self, atlas: str | Path | Atlas = "textbook", **options: Any) -> pd.DataFrame:
+        """Mean, peak and share of the variance of each region (`region_tables.region_table`)."""
+        return region_table(self.data, self.space, atlas, **options)
 
     def contrast(self, a: Moments, b: Moments) -> xr.DataArray:
         """Mean response to the moments `a` less that to the moments `b`.
@@ -269,8 +281,3 @@ class Response:
 
         name = name or self.provenance.get("stimulus", {}).get("name") or "response"
         return save_response(self, Path(directory), name, **options)
-
-    def _surface_space(self) -> Space:
-        if not self.space.is_surface:
-            raise InputError(f"a response in {self.space.name} has no surface")
-        return self.space

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tribrain.brain.response import Response
+from tribrain.brain.spaces import Space, find_space
 from tribrain.encoder.checkpoints import ModelCard
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.encoder.network import Encoder
@@ -76,6 +77,11 @@ class TrainedModel:
     def subjects(self) -> tuple[str, ...]:
         """People the model was trained on, whose responses it can predict by name."""
         return tuple(self.card.subjects)
+
+    @property
+    def space(self) -> Space:
+        """Space of the responses."""
+        return find_space(self.card.space, self.encoder.n_outputs)
 
     def extract(
         self,

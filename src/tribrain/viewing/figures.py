@@ -14,7 +14,10 @@ from tribrain.brain.spaces import Space
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from tribrain.brain.atlases import Atlas
+
 VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
+MOST_REGIONS = 60
 _COLOURS = "RdBu_r"
 
 
@@ -90,7 +93,12 @@ def colour_scale(limit: float, unit: str) -> Figure:
     return figure
 
 
-def regions_figure(response: Response, moments: Sequence[int] = ()) -> Figure:
+def regions_figure(
+    response: Response,
+    moments: Sequence[int] = (),
+    atlas: str | Atlas = "textbook",
+    most: int = MOST_REGIONS,
+) -> Figure:
     """Mean response of each region over time, as a map of regions by seconds of BOLD.
 
     Parameters
@@ -98,10 +106,16 @@ def regions_figure(response: Response, moments: Sequence[int] = ()) -> Figure:
     response : Response
     moments : sequence of int
         Rows to mark.
+    atlas : str or Atlas
+    most : int
+        Regions to draw: where there are more, those whose mean varies most, in their order.
     """
     from matplotlib.figure import Figure
 
-    table = response.regions()
+    table = response.regions(atlas)
+    if table.shape[1] > most:
+        varying = table.var().to_numpy().argsort()[::-1][:most]
+        table = table.iloc[:, np.sort(varying)]
     bold_time = response.data["bold_time"].values
     limit = max(float(np.nanmax(np.abs(table.values))), 1e-12)
     figure = Figure(figsize=(10, 0.17 * table.shape[1] + 1), layout="constrained")

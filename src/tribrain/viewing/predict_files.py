@@ -12,6 +12,8 @@ from typing import Any
 
 import tribrain
 from tribrain.brain.export import check_formats, check_target, save_response
+from tribrain.brain.region_tables import atlas_for
+from tribrain.brain.volume_files import read_mask
 from tribrain.encoder.models import load_model
 from tribrain.errors import InputError
 from tribrain.features.extract import Progress
@@ -43,6 +45,8 @@ def predict_to_folder(
     language: str | None = None,
     heard: Mapping[str, Any] | None = None,
     formats: Sequence[str] = ("gifti",),
+    atlas: str = "textbook",
+    mask: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -83,9 +87,13 @@ def predict_to_folder(
             exact_context=exact_context,
             cache=cache,
         )
+        space = loaded.space if mask is None else loaded.space.with_voxels(read_mask(mask))
+        regions = atlas_for(space, atlas)
         response = loaded.predict(
             stimulus, subject=subject, modalities=modalities, overlap=overlap, progress=progress
         )
+        if space.voxels is not None:
+            response = response.with_voxels(space.voxels)
         source = {
             **response.provenance["stimulus"],
             "transcript": _file_facts(transcript),
@@ -96,7 +104,7 @@ def predict_to_folder(
         response = dataclasses.replace(response, provenance=provenance)
         report = f"{stimulus.name}_report.html"
         also: dict[str, str | bytes] = {
-            report: report_page(response, stimulus, title=stimulus.name)
+            report: report_page(response, stimulus, title=stimulus.name, atlas=regions)
         }
         if stimulus.words:
             also[f"{stimulus.name}_words.tsv"] = words_table(stimulus.words)
@@ -104,7 +112,15 @@ def predict_to_folder(
             also[f"{stimulus.name}_events.tsv"] = events_table(stimulus.events)
         if stimulus.audio is not None and stimulus.audio.path != stimulus.path:
             also[f"{stimulus.name}_speech.wav"] = stimulus.audio.path.read_bytes()
-        save_response(response, out, stimulus.name, formats=formats, overwrite=overwrite, also=also)
+        save_response(
+            response,
+            out,
+            stimulus.name,
+            formats=formats,
+            atlas=regions or "textbook",
+            overwrite=overwrite,
+            also=also,
+        )
         return out / report
 
 

@@ -16,10 +16,18 @@ import numpy as np
 from tribrain.brain.response import Response
 from tribrain.stimuli.media import iter_frames
 from tribrain.stimuli.stimulus import Stimulus
-from tribrain.viewing.figures import colour_limit, colour_scale, regions_figure, surface_figure
+from tribrain.viewing.figures import (
+    MOST_REGIONS,
+    colour_limit,
+    colour_scale,
+    regions_figure,
+    surface_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from tribrain.brain.atlases import Atlas
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem;
@@ -36,7 +44,12 @@ small { color: #555; }
 
 
 def report_page(
-    response: Response, stimulus: Stimulus | None, *, n_moments: int = 4, title: str = "stimulus"
+    response: Response,
+    stimulus: Stimulus | None,
+    *,
+    n_moments: int = 4,
+    title: str = "stimulus",
+    atlas: Atlas | None = None,
 ) -> str:
     """Write the report of a prediction.
 
@@ -48,6 +61,8 @@ def report_page(
     n_moments : int
         Moments to picture (`Response.telling_rows`).
     title : str
+    atlas : Atlas, optional
+        Whose regions are drawn over time; those of the textbook table by default.
 
     Returns
     -------
@@ -65,9 +80,11 @@ def report_page(
         parts += _moments(response, stimulus, moments)
         parts += [
             "<h2>Regions over time</h2>",
-            _image(regions_figure(response, moments), "mean response of each region over time"),
-            "<p><small>Regions of the textbook table (vertices at half of a region's width or "
-            "more, medial wall left out). Dotted: the moments above.</small></p>",
+            _image(
+                regions_figure(response, moments, atlas or "textbook"),
+                "mean response of each region over time",
+            ),
+            f"<p><small>{_which_regions(atlas)} Dotted: the moments above.</small></p>",
         ]
     else:
         parts.append(
@@ -80,6 +97,20 @@ def report_page(
         f"<title>{escape(title)} - tribrain</title><style>{_STYLE}</style></head>\n"
         f"<body>\n{body}\n</body></html>\n"
     )
+
+
+def _which_regions(atlas: Atlas | None) -> str:
+    if atlas is None or atlas.name == "textbook":
+        return (
+            "Regions of the textbook table (vertices at half of a region's width or more, medial "
+            "wall left out)."
+        )
+    shown = (
+        f"The {MOST_REGIONS} regions that vary most"
+        if len(atlas.regions) > MOST_REGIONS
+        else "Regions"
+    )
+    return f"{shown} of {escape(atlas.name)} ({escape(atlas.source)}), medial wall left out."
 
 
 def _facts(response: Response, stimulus: Stimulus | None) -> str:
