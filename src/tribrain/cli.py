@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tribrain.cli_study import study_app
 from tribrain.errors import InputError, InputWarning
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ models_app = typer.Typer(help="List models, look into one, convert one.", no_arg
 app.add_typer(models_app, name="models")
 cache_app = typer.Typer(help="Look at the features that are kept, check them, make room.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
+app.add_typer(study_app, name="study", no_args_is_help=True)
 
 Precision = Annotated[str, typer.Option(help="Of the backbones: auto, fp32, bf16 or fp16.")]
 ExactContext = Annotated[

@@ -43,7 +43,7 @@ def extract_on_cluster(
         In the order of `sources`.
     """
     outcomes: dict[int, Outcome] = {}
-    with _client(cluster) as client:
+    with dask_client(cluster) as client:
         from distributed import as_completed
 
         futures = {
@@ -69,7 +69,7 @@ def extract_on_cluster(
 
 
 @contextmanager
-def _client(cluster: str) -> Iterator[Any]:
+def dask_client(cluster: str) -> Iterator[Any]:
     """A Dask client of the cluster that a word describes; closed with what was started for it."""
     try:
         import distributed
