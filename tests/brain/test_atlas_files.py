@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -158,6 +160,17 @@ def test_label_maps_of_other_values_or_shapes_are_refused(tmp_path, values, mess
         read_hemisphere(tmp_path / "lh.x.mgz", "left", {1: "a"})
 
 
+@pytest.mark.parametrize("name", ["lh.x.mgh", "lh.x.mgz"])
+def test_label_maps_leave_no_file_open(tmp_path, name):
+    path = tmp_path / name
+    write_mgh(path, np.zeros(5, np.int32))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        read_hemisphere(path, "left", {0: "a"})
+        gc.collect()
+    assert not [str(warning.message) for warning in told if name in str(warning.message)]
+
+
 def cifti_parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Every other vertex left, the last 500 right."""
     left, right = np.arange(0, N, 2), np.arange(142, N)
@@ -226,7 +239,7 @@ def test_the_header_tells_mni152_or_nothing(tmp_path, code, template):
 
 def test_a_volume_without_coordinates_is_refused(tmp_path):
     path = write_volume(tmp_path / "x.nii", np.ones((2, 2, 2), np.int16), AFFINE, 0)
-    with pytest.raises(InputError, match="does not tell where its voxels lie"):
+    with pytest.raises(InputError, match="has no affine: sform and qform codes are 0"):
         read_volume(path, {1: "a"})
 
 

@@ -281,6 +281,13 @@ def test_what_is_given_stays_as_it_was():
     np.testing.assert_array_equal(confounds, before[1])
 
 
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("high_pass", [None, 0.01])
+def test_a_repetition_time_that_is_none_is_refused(seconds, high_pass):
+    with pytest.raises(InputError, match=r"repetition time .* s; 0 to 100 s fit"):
+        clean(a_run()[0], seconds, high_pass=high_pass)
+
+
 def test_damage_is_refused():
     values, confounds = a_run()
     with pytest.raises(InputError, match="119 rows and the run has 120"):

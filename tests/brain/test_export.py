@@ -18,7 +18,7 @@ import zarr
 from tribrain.brain import export
 from tribrain.brain.export import check_target, load_response, save_response
 from tribrain.brain.response import Response
-from tribrain.errors import InputError
+from tribrain.errors import InputError, InputWarning
 
 SIDES = {"L": ("CortexLeft", slice(0, 642)), "R": ("CortexRight", slice(642, 1284))}
 
@@ -177,7 +177,8 @@ def test_region_table_is_that_of_the_response(tmp_path):
 
 
 def test_response_without_surface_has_neither_gifti_nor_regions(tmp_path):
-    made(1000).save(tmp_path, "film", formats=("gifti", "npz"))
+    with pytest.warns(InputWarning, match="gifti is left out: outputs1000"):
+        made(1000).save(tmp_path, "film", formats=("gifti", "npz"))
     assert names(tmp_path) == ["film_response.json", "film_response.npz", "film_response.zarr"]
     assert load_response(tmp_path).space.name == "outputs1000"
 
@@ -381,6 +382,52 @@ def test_missing_piece_of_the_store_is_refused(tmp_path):
         path.unlink()
     with pytest.raises(InputError, match="cannot be read as a response"):
         load_response(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "told"),
+    [
+        ("space", None, "does not state its space"),
+        ("space", 5, "does not state its space"),
+        ("space", "fsaverage4", "states the space fsaverage4; its 1284 values fit fsaverage3"),
+        ("space", "lobes", "its hemisphere is missing or not that of lobes"),
+        ("lag", None, "its lag is None; a number of seconds fits"),
+        ("lag", "nan", "its lag is 'nan'"),
+        ("lag", 4.0, "its bold_time is not its time and a lag of 4 s"),
+        ("modalities", 5, "'int' object is not iterable"),
+    ],
+)
+def test_attributes_of_the_store_are_checked(tmp_path, attribute, value, told):
+    made().save(tmp_path, "film")
+    attrs = zarr.open_group(tmp_path / "film_response.zarr", mode="a")["response"].attrs
+    if value is None:
+        del attrs[attribute]
+    else:
+        attrs[attribute] = value
+    with pytest.raises(InputError, match=f"cannot be read as a response: .*{told}"):
+        load_response(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["time", "bold_time", "stimulus", "hemisphere"])
+def test_store_without_a_coordinate_is_refused(tmp_path, part):
+    made().save(tmp_path, "film")
+    shutil.rmtree(tmp_path / "film_response.zarr" / part)
+    with pytest.raises(InputError, match=f"cannot be read as a response: .*{part}"):
+        load_response(tmp_path)
+
+
+@pytest.mark.parametrize("times", [[0, 1, 1, 2], [0, 1, np.nan, 3]])
+def test_store_whose_time_does_not_run_on_is_refused(tmp_path, times):
+    made().save(tmp_path, "film")
+    zarr.open_group(tmp_path / "film_response.zarr", mode="a")["time"][:] = times
+    with pytest.raises(InputError, match="its time does not increase"):
+        load_response(tmp_path)
+
+
+def test_part_of_a_response_can_be_saved_and_loaded(tmp_path):
+    part = made().data[1:3]
+    Response(part, made().provenance).save(tmp_path, "film")
+    xr.testing.assert_identical(load_response(tmp_path).data, part)
 
 
 def test_saving_and_loading_warn_about_nothing(tmp_path):

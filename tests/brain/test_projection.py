@@ -19,7 +19,7 @@ from tribrain.brain import projection, volume_samples
 from tribrain.brain.meshes import midsurface, surface, to_template
 from tribrain.brain.projection import project, projection_matrix
 from tribrain.brain.spaces import FSAVERAGE, HEMISPHERES
-from tribrain.errors import InputError
+from tribrain.errors import InputError, InputWarning
 
 TEMPLATE = "MNI152NLin6Asym"
 SHAPE = (46, 55, 46)
@@ -388,9 +388,48 @@ def test_images_that_are_no_run_are_refused(data, message):
 
 def test_an_image_with_the_affine_of_another_place_is_named(tmp_path):
     path = tmp_path / "run.nii"
-    nib.save(nib.Nifti1Image(volumes(2), None), path)
-    with pytest.raises(InputError, match=r"run\.nii: only \d+% of the vertices"):
+    nib.save(nib.Nifti1Image(volumes(2), np.diag([4.0, 4, 4, 1])), path)
+    with pytest.raises(InputError, match=r"run\.nii lies away from the brain"):
         project(path, "fsaverage5", template=TEMPLATE)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_header_without_an_affine_is_refused(tmp_path, saved):
+    # nibabel would make one up with x to the left: the two halves would change places.
+    image = nib.Nifti1Image(volumes(2), np.diag([4.0, 4, 4, 1]))
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    if saved:
+        nib.save(image, tmp_path / "run.nii.gz")
+    with pytest.raises(InputError, match=r"has no affine: sform and qform codes are 0") as caught:
+        project(tmp_path / "run.nii.gz" if saved else image, "fsaverage3", template=TEMPLATE)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("space", ["T1w", "MNI305", "MNI152NLin2009cAsym"])
+def test_a_file_that_says_another_template_is_refused(tmp_path, space):
+    path = tmp_path / f"z_space-{space}_bold.nii.gz"
+    nib.save(nib.Nifti1Image(volumes(2), AFFINE), path)
+    with pytest.raises(InputError, match=rf"'{space}' by its name, not in {TEMPLATE}.*template="):
+        project(path, "fsaverage3", template=TEMPLATE)
+
+
+@pytest.mark.parametrize(("code", "told"), [(1, "scanner"), (3, "Talairach")])
+def test_a_header_that_says_another_space_is_told(tmp_path, code, told):
+    image = nib.Nifti1Image(volumes(2), OBLIQUE)
+    image.set_sform(OBLIQUE, code)
+    nib.save(image, tmp_path / "run.nii")
+    with pytest.warns(InputWarning, match=rf"read as {TEMPLATE}, as template= says; .* {told}"):
+        got = project(tmp_path / "run.nii", "fsaverage3", template=TEMPLATE)
+    np.testing.assert_allclose(got, projected(volumes(2), OBLIQUE, "fsaverage3"), atol=1e-5)
+
+
+@pytest.mark.parametrize("code", [1, 2, 4])
+def test_an_image_in_memory_lies_where_the_caller_says(code):
+    image = nib.Nifti1Image(volumes(2), OBLIQUE)
+    image.set_sform(OBLIQUE, code)
+    got = project(image, "fsaverage3", template=TEMPLATE)
+    np.testing.assert_allclose(got, projected(volumes(2), OBLIQUE, "fsaverage3"), atol=1e-5)
 
 
 def test_other_objects_and_files_are_refused(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tribrain.brain.meshes import BUILT_IN, medial_wall, surface
 from tribrain.brain.regions import region_vertices
 from tribrain.brain.response import UNIT, Response
-from tribrain.brain.spaces import FSAVERAGE, HEMISPHERES
+from tribrain.brain.spaces import FSAVERAGE, HEMISPHERES, parcel_space
 from tribrain.errors import InputError
 
 ATTRS = {
@@ -100,6 +100,47 @@ def test_size_that_does_not_fit_the_named_space_is_refused():
 def test_unknown_atlas_is_refused():
     with pytest.raises(InputError, match=r"'schaefer' is unknown; known: textbook"):
         made(noise(2)).regions("schaefer")
+
+
+def test_voxels_are_told_which_atlas_fits():
+    for action in ("regions", "region_table"):
+        with pytest.raises(InputError, match=r"has no surface.*atlas='harvard-oxford'"):
+            getattr(made(noise(2, 8802)), action)()
+
+
+def parcels(*names: str) -> Response:
+    return made(noise(4, len(names)), space=parcel_space("p", names))
+
+
+def test_names_of_parcels_tell_their_hemisphere():
+    sides = {
+        "7Networks_LH_Vis_1": "left",
+        "7Networks_RH_Vis_L": "right",
+        "V1_R": "right",
+        "L_V1_ROI": "left",
+        "ctx-rh-bankssts": "right",
+        "Left Thalamus": "left",
+        "Brain-Stem": "n/a",
+    }
+    table = parcels(*sides).region_table(sort="atlas")
+    assert dict(zip(table["region"], table["hemisphere"], strict=True)) == sides
+    right = parcels(*sides).region_table(hemisphere="right", sort="atlas")
+    assert list(right["region"]) == [name for name, side in sides.items() if side == "right"]
+    assert list(parcels(*sides).region_table(match="V1", sort="atlas")["region"]) == [
+        "V1_R",
+        "L_V1_ROI",
+    ]
+
+
+def test_parcels_of_no_known_hemisphere_say_so():
+    with pytest.raises(InputError, match="no region of p is known to be in the left hemisphere"):
+        parcels("front", "back").region_table(hemisphere="left")
+
+
+def test_a_table_of_no_row_is_refused():
+    response = parcels("front", "back")
+    with pytest.raises(InputError, match="has no row"):
+        Response(response.data[:0]).region_table()
 
 
 @pytest.mark.parametrize("space", BUILT_IN)

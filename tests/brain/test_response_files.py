@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -26,7 +27,7 @@ from tribrain.brain.spaces import (
     parcel_space,
     voxel_space,
 )
-from tribrain.errors import InputError
+from tribrain.errors import InputError, InputWarning
 
 WALL = medial_wall("fsaverage3")
 
@@ -212,6 +213,42 @@ def test_a_file_without_its_sidecar_is_no_response(tmp_path):
         load_response(file)
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        *[("cifti", "Lag", value) for value in (None, "nan", "5", True, float("nan"), 10**400)],
+        *[("cifti", "RowsWithoutStimulus", rows) for rows in (["x"], [999], [-1], [3], 1, [1.0])],
+        ("nifti", "Space", ["a"]),
+        ("cifti", "Space", None),
+    ],
+)
+def test_a_sidecar_of_other_contents_is_refused_in_one_line(tmp_path, kind, field, value):
+    files = saved(made(lopsided("fsaverage3")), tmp_path, kind)
+    file, sidecar = sorted(files, key=lambda path: path.suffix == ".json")
+    fields = json.loads(sidecar.read_text()) | {field: value}
+    sidecar.write_text(json.dumps(fields))
+    with pytest.raises(InputError, match=rf"^{field} .* fits") as caught:
+        load_response(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["lag", "stimulus"])
+def test_npz_without_a_part_is_refused_in_one_line(tmp_path, damage):
+    made(lopsided("fsaverage3")).save(tmp_path, "film", formats=("npz",))
+    path = tmp_path / "film_response.npz"
+    arrays = dict(np.load(path))
+    if damage == "lag":
+        attrs = json.loads(str(arrays["attributes"]))
+        del attrs["lag"]
+        arrays["attributes"] = np.array(json.dumps(attrs))
+    else:
+        arrays["stimulus"] = arrays["stimulus"][:-1]
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="cannot be read as a response") as caught:
+        load_response(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["film.mat", "film_response.npz"])
 def test_foreign_and_damaged_files_are_refused_in_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04 no such thing")
@@ -229,6 +266,31 @@ def test_overwriting_takes_away_files_of_every_format(tmp_path):
         "film_response.json",
         "film_response.zarr",
     ]
+
+
+PARCELS = parcel_space("lobes", ["front", "back"])
+
+
+@pytest.mark.parametrize(
+    ("space", "formats", "left_out"),
+    [
+        (PARCELS, ("cifti",), ["cifti"]),
+        (PARCELS, ("gifti", "npz"), ["gifti"]),
+        (PARCELS, ("gifti", "cifti"), ["gifti", "cifti"]),
+        (PARCELS, ("gifti",), []),  # what is asked for by default
+        (thalami(), ("gifti", "npz"), ["gifti"]),
+    ],
+)
+def test_formats_that_cannot_hold_a_space_are_left_out_aloud(tmp_path, space, formats, left_out):
+    response = made(noise(2, space.size), space=space)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", InputWarning)
+        response.save(tmp_path, "film", formats=formats)
+    told = [str(warning.message) for warning in told if warning.category is InputWarning]
+    assert [message.split()[0] for message in told] == left_out
+    assert all("is left out" in message and "npz fits" in message for message in told)
+    assert not list(tmp_path.glob("sub-*"))
+    assert (tmp_path / "film_response.npz").exists() == ("npz" in formats)
 
 
 def test_surfaceless_spaces_and_mgh(tmp_path):

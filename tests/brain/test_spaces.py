@@ -292,6 +292,8 @@ def test_parcels_have_a_name_each_and_no_surface():
         _ = space.mesh
     with pytest.raises(InputError, match="1 names do not fit 3 parcels"):
         Space("lobes", 3, parcels=("frontal",))
+    with pytest.raises(InputError, match="several parcels of lobes are called 'frontal'"):
+        parcel_space("lobes", ["frontal", "parietal", "frontal"])
 
 
 @pytest.mark.parametrize(

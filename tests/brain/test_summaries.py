@@ -107,6 +107,9 @@ def test_contrast_changes_its_sign_with_its_order(seed):
         ([(9, 12)], "a chooses no row.*0 to 5 s"),
         ([True, False], "a: spans.*5 truth values"),
         ([1, 2, 3], "a: spans"),
+        ([("a", "b")], "a: spans .* in numbers of seconds"),
+        ([(0, 1), (2,)], "a: spans .* in numbers of seconds"),
+        ([(None, 1)], "a chooses no row|a: spans"),
         ([(0, 5)], "same rows"),
     ],
 )
@@ -150,6 +153,27 @@ def test_similarity_leaves_out_nan_and_says_nan_of_what_does_not_vary():
     kept = np.arange(8) != 3
     expected = np.corrcoef(one[kept, CORTEX[1]], two[kept, CORTEX[1]])[0, 1]
     np.testing.assert_allclose(found[CORTEX[1]], expected, atol=1e-5)
+
+
+def test_similarity_compares_the_same_places_alone():
+    parcels = [parcel_space("p", names) for names in (["a", "b"], ["b", "a"], ["a", "c"])]
+    affine = np.diag([2.0, 2, 2, 1])
+    shape, indices = (9, 9, 9), np.array([[1, 1, 1], [2, 2, 2]])
+    voxels = [
+        voxel_space(Voxels("MNI152NLin6Asym", shape, *where), "v")
+        for where in (
+            (affine, indices),
+            (affine, indices[::-1]),
+            (affine + np.eye(4, k=3), indices),
+            (affine, indices, ["here", "there"]),
+        )
+    ]
+    for what, spaces in (("parcels", parcels), ("voxels", voxels)):
+        first, *others = [made(noise(5, 2), space=space) for space in spaces]
+        np.testing.assert_allclose(first.similarity(first), 1, atol=1e-6)
+        for other in others:
+            with pytest.raises(InputError, match=f"different {what}, or of the same in another"):
+                first.similarity(other)
 
 
 def test_similarity_of_other_spaces_or_times_or_kinds_is_refused():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -161,6 +163,16 @@ def test_gifti_maps_have_names_and_intent_and_no_time(tmp_path):
 def test_time_step_is_written_in_plain_ms(tmp_path):
     write_gifti(tmp_path / "lh.a.gii", np.zeros((1, N)), "left", 0.57)  # 569.9999999999999
     assert nib.load(tmp_path / "lh.a.gii").darrays[0].meta["TimeStep"] == "570.0"
+
+
+@pytest.mark.parametrize("kind", [".mgh", ".mgz"])
+def test_mgh_leaves_no_file_open(tmp_path, kind):
+    left, _ = write(tmp_path, run(3), NAMES[kind])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        read_mgh(left)
+        gc.collect()
+    assert not [str(warning.message) for warning in told if left.name in str(warning.message)]
 
 
 def test_mgh_has_the_shape_and_time_step_of_freesurfer(tmp_path):

@@ -51,8 +51,10 @@ def test_nilearns_template_is_known():
 def test_name_sidecar_and_user_each_show_the_template(tmp_path: Path, template: str):
     image = _image(SHAPE, COARSE, 1)
     assert volume_template(image, f"sub-1_space-{template}_res-2_bold.nii.gz") == template
-    assert volume_template(image, "bold.nii.gz", space=template) == template
-    assert volume_template(image, "bold.nii.gz", space=template.lower()) == template
+    for told in (template, template.lower()):
+        assert volume_template(image, space=told) == template
+        with pytest.warns(InputWarning, match="its header says scanner space .code 1."):
+            assert volume_template(image, "bold.nii.gz", space=told) == template
     url = f"https://templateflow.s3.amazonaws.com/tpl-{template}/tpl-{template}_res-02_T1w.nii.gz"
     for reference in (url, {"VolumeReference": url, "CIFTI_STRUCTURE_CORTEX_LEFT": "fsLR"}):
         (tmp_path / "bold.json").write_text(json.dumps({"SpatialReference": reference}))
@@ -148,6 +150,17 @@ def test_wrong_affines(affine: np.ndarray, told: str):
     image._affine = affine  # nibabel itself refuses to set some of these
     with pytest.raises(InputError, match=told):
         volume_template(image, "space-MNI152NLin6Asym_bold.nii")
+
+
+@pytest.mark.parametrize("space", [None, "MNI152NLin6Asym"])
+def test_no_affine_is_refused_whatever_the_user_says(space):
+    image = _image(code=0)
+    with pytest.raises(InputError, match="has no affine: sform and qform codes are 0"):
+        volume_template(image, "space-MNI152NLin6Asym_mask.nii", space=space)
+    image.set_qform(FSL, 1)
+    assert volume_template(image, space=space) == "MNI152NLin6Asym"
+    with pytest.raises(InputError, match="has no affine: it is of the Analyze format"):
+        volume_template(nib.AnalyzeImage(np.zeros((91, 109, 91), np.int16), FSL), space=space)
 
 
 def test_other_images_and_messages():

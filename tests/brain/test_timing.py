@@ -153,6 +153,13 @@ def test_stimulus_rows_are_the_bold_a_lag_later(rows, repetition_time, onset, n,
     np.testing.assert_allclose(found, plain(series, onset + lag + np.arange(n)), atol=1e-4)
 
 
+@pytest.mark.parametrize("start", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n", [None, 3])
+def test_a_start_that_is_none_is_refused(start, n):
+    with pytest.raises(InputError, match=r"start .* s; a finite number of seconds fits"):
+        to_rate(a_series(5), 1.0, start=start, n=n)
+
+
 def test_stimulus_rows_are_read_five_seconds_late():
     series = a_series(30, 1.0)
     np.testing.assert_array_equal(stimulus_rows(series, 3.0, 10), series.values[8:18])

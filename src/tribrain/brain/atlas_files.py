@@ -7,6 +7,7 @@ and whether they fit a response is for `tribrain.brain.atlases`.
 
 from __future__ import annotations
 
+import gzip
 import html
 import re
 import warnings
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tribrain.brain.spaces import HEMISPHERES, TEMPLATES
+from tribrain.brain.templates import check_header
 from tribrain.errors import InputError, InputWarning
 from tribrain.files import one_line, require_file
 
@@ -148,7 +150,12 @@ def _loaded(path: Path, what: str) -> Any:
     import nibabel as nib
 
     try:
-        image = nib.load(path)
+        if has_ending(path, (".mgh", ".mgz")):  # of which nibabel leaves the file open
+            held = path.read_bytes()
+            packed = has_ending(path, (".mgz",))
+            image: Any = nib.MGHImage.from_bytes(gzip.decompress(held) if packed else held)
+        else:
+            image = nib.load(path)
         if hasattr(image, "dataobj"):
             np.asanyarray(image.dataobj)  # a truncated file shows itself here
     except Exception as error:  # whatever a damaged file brings about in its reader
@@ -301,14 +308,11 @@ def read_volume(
         raise InputError(
             f"{path.name} has shape {image.shape}; a volume of labels has three dimensions"
         )
+    check_header(image, path.name)
     values = _whole_numbers(np.asanyarray(image.dataobj), path)
     named = re.search(r"(?:tpl|space)-([A-Za-z0-9]+)", path.name)
     template = named.group(1) if named and named.group(1) in TEMPLATES else None
     codes = (int(image.header["sform_code"]), int(image.header["qform_code"]))
-    if codes == (0, 0):
-        raise InputError(
-            f"{path.name} does not tell where its voxels lie: sform and qform codes are 0"
-        )
     if template is None and _MNI in codes:
         template = "MNI152NLin6Asym"
     found = names if names is not None else names_beside(path)

@@ -24,6 +24,8 @@ _BEFORE = (
     re.compile(r"(?P<side>[LR])_(?P<area>.+?)(_ROI(-[lr]h)?)?"),
     re.compile(r"(ctx[-_])?(?P<side>[lr]h)[-_.](?P<area>.+)"),
 )
+# After it, as regions of a surface are called here: V1_L.
+_AFTER = re.compile(r"(?P<area>.+)_(?P<side>[LR])")
 # One that is part of it: 7Networks_LH_Vis_1; Left Thalamus and Left-Thalamus of volumes.
 _WITHIN = re.compile(r"(?:^|_)([LR])H_")
 _STRUCTURE = re.compile(r"(left|right)[ _-]", re.IGNORECASE)
@@ -164,6 +166,18 @@ def _called_in_volume(name: str) -> Region:
     elif structure := _STRUCTURE.match(name):
         side = structure[1].lower()
     return Region(name, name, side, np.empty(0, int))
+
+
+def area_and_side(name: str) -> tuple[str, str]:
+    """Area and hemisphere of a region by its name alone: of V1_L, L_V1_ROI, LH_Vis_1, ...
+
+    The hemisphere is empty where the name does not tell it, and the area the name itself.
+    """
+    side = _called_in_volume(name).hemisphere
+    for form in () if side else (*_BEFORE, _AFTER):
+        if told := form.fullmatch(name):
+            return told["area"], _SIDES[told["side"][0].lower()]
+    return name, side
 
 
 def _distinct(regions: list[Region], what: str) -> tuple[Region, ...]:

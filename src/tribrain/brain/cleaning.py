@@ -81,13 +81,15 @@ def clean(
     ------
     InputError
         If the confounds have another number of rows than the run or are not known at a row that is
-        kept, or if they leave nothing of the rows.
+        kept, if they leave nothing of the rows, or if the repetition time is none.
     """
     values = np.asarray(values)
     if values.ndim != 2:
         raise InputError(f"the run has shape {values.shape}; (time, n) fits")
     if standardize not in STANDARDIZE:
         raise InputError(f"standardize {standardize!r} is unknown; known: 'zscore', None")
+    if not 0 < repetition_time < 100:
+        raise InputError(f"repetition time {repetition_time:g} s; 0 to 100 s fit")
     if np.isinf(values).any():
         raise InputError("the run holds infinite values; NaN is what was not measured")
     missing = np.isnan(values)

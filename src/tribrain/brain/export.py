@@ -10,16 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tribrain.brain.atlases import Atlas
 from tribrain.brain.region_tables import atlas_for, over_time
-from tribrain.brain.response import Response
-from tribrain.brain.response_files import FORMATS, read_response, write_files
+from tribrain.brain.response import Response, place, space_of
+from tribrain.brain.response_files import FORMATS, checked_lag, read_response, write_files
 from tribrain.errors import InputError
 from tribrain.files import bids_label, one_line, safe_name, whole_folder
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def save_response(
@@ -44,7 +47,8 @@ def save_response(
     name : str
         First part of the files' names; anything but letters, digits, ``_`` and ``-`` is removed.
     formats : sequence of str
-        Any of `FORMATS`. A response that lies on no surface has no GIFTI file.
+        Any of `FORMATS`. A response that lies on no surface has no GIFTI file: that is not said
+        where GIFTI alone is named, as it is by default.
     atlas : str, path or Atlas
         Whose regions go into the table, and into a parcellated CIFTI file. The textbook regions,
         which overlap, go into the table alone.
@@ -63,6 +67,11 @@ def save_response(
     ------
     InputError
         An unknown format, or a folder that holds another stimulus.
+
+    Warns
+    -----
+    InputWarning
+        Where a format that was asked for is left out, as it cannot hold the response.
     """
     name = safe_name(name)
     check_target(directory, name, _source_checksum(response), overwrite=overwrite)
@@ -169,7 +178,7 @@ def load_response(directory: str | Path) -> Response:
     description = stores[0].with_suffix(".json")
     try:
         with xr.open_zarr(stores[0], chunks=None, consolidated=False) as dataset:
-            data = dataset["response"].load()
+            data = _checked(dataset["response"].load())
         provenance = dict(json.loads(description.read_text("utf-8")))
         stated = provenance["response"]["sha256"]
     except Exception as error:  # whatever a damaged store brings about in its reader
@@ -177,15 +186,46 @@ def load_response(directory: str | Path) -> Response:
         raise InputError(f"{stores[0]} cannot be read as a response: {one_line(first)}") from None
     if _checksum(data.values) != stated:
         raise InputError(f"{stores[0]} cannot be read as a response: its values are damaged")
-    data.encoding = {}
-    for key, coordinate in data.coords.items():
-        if "names" in coordinate.attrs:
-            words = np.array(coordinate.attrs["names"])[coordinate.values]
-            data = data.assign_coords({key: ("vertex", words)})
-    data.attrs["modalities"] = list(data.attrs.get("modalities", []))
     for key in ("response", "written", "files", "regions"):
         provenance.pop(key, None)
     return Response(data, provenance)
+
+
+def _checked(data: xr.DataArray) -> xr.DataArray:
+    """The values of a store with their words, checked to be what `Response.from_rows` makes."""
+    data.encoding = {}
+    if data.dims != ("time", "vertex"):
+        raise InputError(f"its values are by {', '.join(map(str, data.dims))}, not time, vertex")
+    for key in ("time", "bold_time", "stimulus"):
+        if key not in data.coords or data[key].dims != ("time",):
+            raise InputError(f"it has no {key} for its rows")
+    lag = checked_lag(data.attrs.get("lag"), "its lag")
+    time, bold_time = data["time"].values, data["bold_time"].values
+    if not (np.isfinite(time).all() and (np.diff(time) > 0).all()):
+        raise InputError("its time does not increase from row to row")
+    if not np.allclose(bold_time, time + lag):
+        raise InputError(f"its bold_time is not its time and a lag of {lag:g} s")
+    if data["stimulus"].dtype != bool:
+        raise InputError("its stimulus is no truth value a row")
+    for name, coordinate in data.coords.items():
+        if "names" in coordinate.attrs:
+            words = np.array(coordinate.attrs["names"])[coordinate.values]
+            data = data.assign_coords({name: ("vertex", words)})
+    data.attrs["modalities"] = list(data.attrs.get("modalities", []))
+    if not isinstance(data.attrs.get("space"), str):
+        raise InputError("it does not state its space")
+    space = space_of(data)
+    if space.name != data.attrs["space"]:
+        raise InputError(
+            f"it states the space {data.attrs['space']}; its {space.size} values fit {space.name}"
+        )
+    keys = ("hemisphere", *"ijk", "structure")
+    placed = place(data.drop_vars(keys, errors="ignore"), space)
+    for key in keys:
+        there = key in data.coords
+        if there != (key in placed.coords) or (there and not data[key].equals(placed[key])):
+            raise InputError(f"its {key} is missing or not that of {space.name}")
+    return data
 
 
 def _source_checksum(response: Response) -> str | None:

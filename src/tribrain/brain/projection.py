@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from tribrain.brain.templates import check_header, volume_template
 from tribrain.brain.volume_samples import matrix_of, matrix_without, sampling
 from tribrain.errors import InputError
 from tribrain.files import one_line, require_file
@@ -126,8 +127,11 @@ def project(
     ----------
     image : nibabel image or path
         Four dimensions, the last of which is time.
-    mesh, template, mask
+    mesh, mask
         As of `projection_matrix`.
+    template : str
+        In which the volumes lie. Name, sidecar and header of the file must not speak against it
+        (`tribrain.brain.templates.volume_template`); of an image in memory the header alone.
     progress : function (what, done, total), optional
         Called with the number of volumes that are done.
     **how
@@ -143,7 +147,13 @@ def project(
     Raises
     ------
     InputError
-        As by `projection_matrix`; a file that cannot be read, or holds no run of volumes.
+        As by `projection_matrix`; a file that cannot be read, or holds no run of volumes; one
+        that lies in another template, or whose header has no affine.
+
+    Warns
+    -----
+    InputWarning
+        Where `template` alone speaks against the header.
 
     Examples
     --------
@@ -155,8 +165,9 @@ def project(
         raise InputError(f"{name} has shape {image.shape}; four dimensions (x, y, z, time) fit")
     if image.dataobj.dtype.kind not in "fiub":
         raise InputError(f"{name} holds {image.dataobj.dtype}; real numbers fit")
+    found = volume_template(image, space=template, option="template=")
     try:
-        taken = sampling(mesh, shape, image.affine, template=template, mask=mask, **how)
+        taken = sampling(mesh, shape, image.affine, template=found, mask=mask, **how)
         used, matrix = _narrowed(matrix_of(taken), shape)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
@@ -224,6 +235,7 @@ def _opened(image: Any) -> tuple[str, Any]:
             raise InputError(f"{name} cannot be read as volumes: {_first_line(error)}") from None
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise InputError(f"{name} is a {type(image).__name__}; a NIfTI image of volumes fits")
+    check_header(image, name)
     return name, image
 
 

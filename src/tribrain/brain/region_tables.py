@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tribrain.brain.atlas_regions import Region
+from tribrain.brain.atlas_regions import Region, area_and_side
 from tribrain.brain.atlases import Atlas, group_vertices, load_atlas
-from tribrain.brain.spaces import Space
+from tribrain.brain.spaces import HEMISPHERES, Space
 from tribrain.brain.summaries import cortex_mask, variances
 from tribrain.errors import InputError
 
@@ -44,6 +44,11 @@ def atlas_for(space: Space, atlas: str | Path | Atlas) -> Atlas | None:
 def opened(atlas: str | Path | Atlas, space: Space) -> Atlas:
     """An atlas given by name, path or itself, on a space."""
     if not isinstance(atlas, Atlas):
+        if atlas == "textbook" and not space.is_surface:
+            raise InputError(
+                f"{space.name} has no surface, on which the textbook regions lie; for voxels name "
+                "an atlas of them, such as atlas='harvard-oxford'"
+            )
         return load_atlas(atlas, space)
     if (atlas.space.name, atlas.space.size) != (space.name, space.size):
         raise InputError(f"the atlas is on {atlas.space.name}, the response in {space.name}")
@@ -83,12 +88,29 @@ def region_table(
         stimulus), ``peak_bold_time_s`` (when the scanner would see it) and ``share`` (of the
         variance over time, summed over all vertices outside the medial wall, that lies in the
         region; regions that overlap count twice).
+
+        Of a response of parcels, each counts as one vertex, however large it is in the brain:
+        ``share`` is that of the summed variance of the parcels' means, which is not the share of
+        the vertices that they came from. ``hemisphere`` is what a parcel's name tells.
+
+    Raises
+    ------
+    InputError
+        If nothing is chosen, the response has no row, or the hemisphere is asked for and no
+        parcel's name tells it.
     """
     import pandas as pd
 
     if sort not in SORTS:
         raise InputError(f"sort {sort!r} is unknown; known: {', '.join(SORTS)}")
+    if not data.sizes["time"]:
+        raise InputError("the response has no row; one at least fits")
     found = _whole(space) if space.parcels else opened(atlas, space)
+    if hemisphere in HEMISPHERES and not any(r.hemisphere == hemisphere for r in found.regions):
+        raise InputError(
+            f"no region of {found.name} is known to be in the {hemisphere} hemisphere: the names "
+            "(such as V1_L, LH_Vis_1, Left Thalamus) would tell; choose by match= instead"
+        )
     kept = [region.name for region in found.match("*" if match is None else match, hemisphere)]
     if group is not None:
         within = set(group_vertices(found, group, hemisphere))
@@ -126,6 +148,7 @@ def region_table(
 def _whole(space: Space) -> Atlas:
     """The parcels of a space as an atlas of regions of one value each."""
     regions = tuple(
-        Region(name, name, "", np.array([number])) for number, name in enumerate(space.parcels)
+        Region(name, *area_and_side(name), np.array([number]))
+        for number, name in enumerate(space.parcels)
     )
     return Atlas(space.name, space, regions, "the parcels of the response itself")

@@ -217,7 +217,7 @@ class Response:
         return self._map(difference, "contrast").assign_attrs(numbers)
 
     def similarity(self, other: Response, over: str = "time") -> xr.DataArray:
-        """Pearson correlation with another response in the same space.
+        """Pearson correlation with another response in the same space: the same places in order.
 
         Only the seconds that both have are compared, each with the same second of the other.
 
@@ -232,12 +232,24 @@ class Response:
         -------
         DataArray (vertex,) or (time,), float32
             NaN in the medial wall, and where one of the two does not vary.
+
+        Raises
+        ------
+        InputError
+            If the other's space is another (its parcels, its voxels, their order), or no second
+            is in both.
         """
         space = self.space
         if other.space.name != space.name or other.space.size != space.size:
             raise InputError(
                 f"a response in {other.space.name} ({other.space.size} values) cannot be compared "
                 f"with one in {space.name} ({space.size})"
+            )
+        if other.space != space:
+            what = "parcels" if space.parcels else "voxels"
+            raise InputError(
+                f"the values of the two responses in {space.name} are of different {what}, or of "
+                f"the same in another order; responses to the same {what} can be compared"
             )
         ours, mine, theirs = np.intersect1d(
             self.data["time"].values, other.data["time"].values, return_indices=True

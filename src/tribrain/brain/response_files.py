@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from tribrain.brain.series import BoldSeries
 from tribrain.brain.spaces import HEMISPHERES, MESHES, Space, mesh_space, voxel_space
 from tribrain.brain.surface_files import read_gifti, read_mgh, write_gifti, write_mgh
 from tribrain.brain.volume_files import check_located, read_volume, write_volume
-from tribrain.errors import InputError
+from tribrain.errors import InputError, InputWarning
 from tribrain.files import one_line, require_file
 
 _TEMPLATE = "MNI152NLin6Asym"
@@ -45,12 +46,27 @@ def write_files(
 ) -> None:
     """Write a response in some of `FORMATS`.
 
+    GIFTI without a surface and CIFTI of parcels are left out with a warning; GIFTI alone without
+    one, as it is what is asked for by default.
+
     Raises
     ------
     InputError
-        A format that cannot hold the response's space.
+        Another format that cannot hold the response's space.
     """
+    space = response.space
     for kind in formats:
+        lacks = {"gifti": not space.is_surface, "cifti": bool(space.parcels)}
+        if lacks.get(kind, False):
+            if list(formats) != ["gifti"]:
+                fits = "a surface" if kind == "gifti" else "vertices or voxels"
+                warn(
+                    f"{kind} is left out: {space.name} is none of the spaces that it holds, "
+                    f"which have {fits}; npz fits",
+                    InputWarning,
+                    stacklevel=2,
+                )
+            continue
         FORMATS[kind](response, folder, name, atlas)
 
 
@@ -105,15 +121,14 @@ def _write_surfaces(
 
 
 def _write_gifti(response: Response, folder: Path, name: str, atlas: Atlas | None) -> None:
-    """One time series a hemisphere; nothing for a response without a surface."""
-    if response.space.is_surface:
-        _write_surfaces(
-            response,
-            folder,
-            name,
-            ".func.gii",
-            lambda path, rows, side: write_gifti(path, rows, side, 1.0),
-        )
+    """One time series a hemisphere."""
+    _write_surfaces(
+        response,
+        folder,
+        name,
+        ".func.gii",
+        lambda path, rows, side: write_gifti(path, rows, side, 1.0),
+    )
 
 
 def _write_mgh(response: Response, folder: Path, name: str, atlas: Atlas | None) -> None:
@@ -138,10 +153,9 @@ def _write_nifti(response: Response, folder: Path, name: str, atlas: Atlas | Non
 def _write_cifti(response: Response, folder: Path, name: str, atlas: Atlas | None) -> None:
     """A dense series, and one of the means of an atlas's regions where there is an atlas."""
     space = response.space
-    if not space.parcels:
-        file = folder / _stem(response, name, ".dtseries.nii", space)
-        write_dtseries(file, response.data.values, space, repetition_time=1.0)
-        _sidecar(response, name, file, space)
+    file = folder / _stem(response, name, ".dtseries.nii", space)
+    write_dtseries(file, response.data.values, space, repetition_time=1.0)
+    _sidecar(response, name, file, space)
     if atlas is None:
         return
     file = folder / _stem(response, name, ".ptseries.nii", space, seg=atlas.name)
@@ -230,7 +244,20 @@ def _fields(path: Path, ending: str) -> dict[str, Any]:
             f"{beside.name} does not state {', '.join(missing)}: {path.name} is no response of "
             "tribrain (measured BOLD is no response)"
         )
+    if not isinstance(fields["Space"], str):
+        raise InputError(f"Space in {beside} is {_told(fields['Space'])}; the name of one fits")
     return dict(fields)
+
+
+def checked_lag(lag: Any, what: str) -> float:
+    """A lag that a file states, in seconds; refuses what is no number."""
+    if isinstance(lag, bool) or not isinstance(lag, (int, float)) or not abs(lag) < 1e6:
+        raise InputError(f"{what} is {_told(lag)}; a number of seconds fits")
+    return float(lag)
+
+
+def _told(value: Any) -> str:
+    return one_line(repr(value))[:60]
 
 
 def _from_series(series: BoldSeries, fields: dict[str, Any], path: Path) -> Response:
@@ -238,11 +265,17 @@ def _from_series(series: BoldSeries, fields: dict[str, Any], path: Path) -> Resp
         raise InputError(
             f"{path} has a repetition time of {series.repetition_time:g} s; a response has 1 s"
         )
-    stimulus = np.ones(len(series.values), bool)
-    stimulus[np.asarray(fields.get("RowsWithoutStimulus", []), int)] = False
+    n, silent = len(series.values), fields.get("RowsWithoutStimulus", [])
+    if not isinstance(silent, list) or not all(type(k) is int and 0 <= k < n for k in silent):
+        raise InputError(
+            f"RowsWithoutStimulus beside {path} is {_told(silent)}; a list of rows from 0 to "
+            f"{n - 1} fits"
+        )
+    stimulus = np.ones(n, bool)
+    stimulus[silent] = False
     return Response.from_rows(
         series.values,
-        lag=float(fields["Lag"]),
+        lag=checked_lag(fields["Lag"], f"Lag beside {path}"),
         stimulus=stimulus,
         space=series.space,
         attrs={key: fields[field] for field, key in _FIELDS.items() if key != "lag"},
@@ -257,10 +290,10 @@ def _read_npz(path: Path) -> Response:
         attrs = json.loads(str(arrays["attributes"]))
         rows, stimulus = arrays["response"], arrays["stimulus"]
         space = space_in(attrs, rows.shape[1], arrays)
+        lag = checked_lag(attrs.pop("lag", None), "lag")
+        return Response.from_rows(
+            rows, lag=lag, stimulus=stimulus, space=space, attrs=attrs, provenance={}
+        )
     except Exception as error:  # whatever a damaged file brings about in its reader
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} cannot be read as a response: {one_line(first)}") from None
-    lag = attrs.pop("lag")
-    return Response.from_rows(
-        rows, lag=lag, stimulus=stimulus, space=space, attrs=attrs, provenance={}
-    )

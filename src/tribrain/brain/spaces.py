@@ -177,6 +177,9 @@ class Space:
             )
         if self.parcels and len(self.parcels) != self.size:
             raise InputError(f"{len(self.parcels)} names do not fit {self.size} parcels")
+        if len(set(self.parcels)) != len(self.parcels):
+            twice = next(name for name in self.parcels if self.parcels.count(name) > 1)
+            raise InputError(f"several parcels of {self.name} are called {twice!r}; one each fits")
 
     @property
     def is_surface(self) -> bool:

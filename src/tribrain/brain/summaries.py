@@ -134,12 +134,17 @@ def chosen_rows(moments: Moments, time: np.ndarray, name: str) -> np.ndarray:
     InputError
         If the moments are neither spans nor a truth value a row, or choose nothing.
     """
-    given = np.asarray(moments)
+    try:
+        given = np.asarray(moments)
+        if given.dtype != bool:
+            given = given.astype(float)
+    except (TypeError, ValueError):  # ragged, or no numbers
+        raise InputError(f"{name}: spans [(start, end), ...] in numbers of seconds fit") from None
     if given.dtype == bool and given.shape == time.shape:
         rows = given
     elif given.dtype != bool and given.ndim == 2 and given.shape[1] == 2:
         rows = np.zeros(len(time), bool)
-        for start, end in given.astype(float):
+        for start, end in given:
             rows |= (time >= start) & (time < end)
     else:
         raise InputError(

@@ -395,10 +395,10 @@ def _load_mgh(path: Path, side: str) -> _Volumes:
     import nibabel as nib
 
     with _readable(path, "an .mgh file"):
-        if path.suffix.lower() == ".mgz":  # nibabel stops before the checksum at the end
-            image = nib.MGHImage.from_bytes(gzip.decompress(path.read_bytes()))
-        else:
-            image = nib.MGHImage.from_filename(path)
+        # From bytes: nibabel leaves a file open, and of a packed one it stops before the checksum.
+        held = path.read_bytes()
+        packed = path.suffix.lower() == ".mgz"
+        image = nib.MGHImage.from_bytes(gzip.decompress(held) if packed else held)
         data = np.asarray(image.dataobj)
         step = float(image.header["tr"])
     if data.ndim not in (3, 4) or data.shape[1:3] != (1, 1):

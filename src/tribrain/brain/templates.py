@@ -79,10 +79,17 @@ def volume_template(
     Raises
     ------
     InputError
-        A damaged affine, a volume away from the brain, statements that contradict each other, or
-        nothing that shows the template. Names the templates.
+        No affine or a damaged one, a volume away from the brain, statements that contradict each
+        other, or nothing that shows the template. Names the templates.
+
+    Warns
+    -----
+    InputWarning
+        Where code 4 leaves open which template, and where `space` alone speaks against a header
+        that says Talairach space, or a file's that says the scanner's.
     """
-    path = Path(path or image.get_filename() or "the volume")
+    file = path or image.get_filename()
+    path = Path(file or "the volume")
     _check_place(image, path)
     said = _said(path, space, option)
     code = _code(image)
@@ -92,6 +99,15 @@ def volume_template(
         raise InputError(
             f"{path} lies in {said or by_grid} by {where} and in Talairach space by its header; "
             f"say which by {option}, one of {', '.join(TEMPLATES)}"
+        )
+    alone = space is not None and by_grid is None and next(_statements(path), None) is None
+    # A scanner's code on an image made in memory says nothing of a file.
+    if alone and (code == 3 or (code == 1 and file is not None)):
+        warn(
+            f"{path} is read as {said}, as {option} says; its header says {_CODES[code]} space "
+            f"(code {code})",
+            InputWarning,
+            stacklevel=2,
         )
     if said not in (None, FAMILY):
         return str(said)
@@ -185,10 +201,38 @@ def fields_beside(path: Path) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
+def check_header(image: Any, name: str | Path) -> None:
+    """Refuse an image whose header does not tell where its voxels lie.
+
+    nibabel then makes an affine up, with x to the left, whatever way the voxels run.
+
+    Raises
+    ------
+    InputError
+        If the codes of sform and qform are 0, or the format (Analyze) has no affine.
+    """
+    from nibabel import Nifti1Header
+    from nibabel.analyze import AnalyzeHeader
+
+    header = image.header
+    if not isinstance(header, AnalyzeHeader):
+        return
+    why = "it is of the Analyze format"
+    if isinstance(header, Nifti1Header):
+        if int(header["sform_code"]) or int(header["qform_code"]):
+            return
+        why = "sform and qform codes are 0"
+    raise InputError(
+        f"{name}: the header has no affine: {why}; left and right cannot be told, so give a NIfTI "
+        "file whose sform or qform is set"
+    )
+
+
 def _check_place(image: Any, path: Path) -> None:
     """Refuse a damaged affine, and a volume of which less than half could hold brain."""
     if len(image.shape) < 3 or image.affine is None:
         raise InputError(f"{path} is no volume with an affine; three dimensions and one fit")
+    check_header(image, path)
     try:
         check_affine(np.array(image.affine, float))
     except InputError as error:

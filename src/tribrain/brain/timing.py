@@ -73,11 +73,14 @@ def to_rate(
     Raises
     ------
     InputError
-        If the rate is not above 0, or the start lies after the last volume and `n` is not given.
+        If the rate is not above 0, the start is not finite, or it lies after the last volume and
+        `n` is not given.
     """
     if not 0 < rate < np.inf:
         raise InputError(f"rate {rate:g} Hz; rates above 0 fit")
     start = series.start if start is None else float(start)
+    if not np.isfinite(start):
+        raise InputError(f"start {start:g} s; a finite number of seconds fits")
     first = (start - series.start) / series.repetition_time
     step = 1 / (rate * series.repetition_time)
     if n is None:
