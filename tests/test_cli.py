@@ -266,7 +266,7 @@ def test_wrong_options_are_refused(refused, tmp_path, short_film, checkpoint, ba
 
     assert "known: text, audio, video" in predict("--modalities", "smell")
     assert "has no text" in predict("--modalities", "text")
-    assert "known: gifti, npz" in predict("--format", "dicom")
+    assert "known: gifti, cifti, nifti, mgh, npz" in predict("--format", "dicom")
     assert "known: auto, cpu, cuda, mps" in predict("--device", "abacus")
     assert "knows no people" in predict("--subject", "sub-01")
     assert "textbook, facebook/tribev2" in predict("--model", "nothing")

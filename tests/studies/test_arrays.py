@@ -230,6 +230,54 @@ def test_pickled_objects_are_refused(tmp_path, kind):
         read_array(path, "" if kind == "npy" else "run")
 
 
+@needs_h5py
+@pytest.mark.parametrize("how", ["external link", "external storage", "virtual", "group"])
+def test_values_that_lie_in_another_file_are_refused(tmp_path, how):
+    """A file from elsewhere must not name which files of this machine are read."""
+    import h5py
+
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["run"] = VALUES
+    (tmp_path / "raw").write_bytes(VALUES.tobytes())
+    key = "run"
+    with h5py.File(tmp_path / "bold.h5", "w") as file:
+        if how == "external link":
+            file["run"] = h5py.ExternalLink(tmp_path / "other.h5", "run")
+        elif how == "group":
+            file["all"] = h5py.ExternalLink(tmp_path / "other.h5", "/")
+            key = "all/run"
+        elif how == "external storage":
+            external = [(str(tmp_path / "raw"), 0, VALUES.nbytes)]
+            file.create_dataset("run", VALUES.shape, VALUES.dtype, external=external)
+        else:
+            layout = h5py.VirtualLayout(VALUES.shape, VALUES.dtype)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "run", VALUES.shape)
+            file.create_virtual_dataset("run", layout)
+        file["own"] = VALUES
+    for ask in (read_array, array_shape):
+        with pytest.raises(InputError, match=rf"bold\.h5, {key} lies in another file") as caught:
+            ask(tmp_path / "bold.h5", key)
+        assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(read_array(tmp_path / "bold.h5", "own"), VALUES)
+
+
+@needs_h5py
+def test_links_within_a_file_are_followed(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "bold.h5", "w") as file:
+        file["there/values"] = VALUES
+        file["run"] = h5py.SoftLink("/there/values")
+        file["there/again"] = h5py.SoftLink("values")
+        file["nowhere"] = h5py.SoftLink("/here/values")
+        file["circle"] = h5py.SoftLink("/circle")
+    for key in ("run", "there/values", "/there/again", "there//values"):
+        np.testing.assert_array_equal(read_array(tmp_path / "bold.h5", key), VALUES)
+    for key in ("nowhere", "circle", "run/values", "/"):
+        with pytest.raises(InputError, match=f"has no array '{key}'; it has: there/values"):
+            read_array(tmp_path / "bold.h5", key)
+
+
 def test_words_are_no_bold(tmp_path):
     path, _ = write(tmp_path, "npy", np.full((9, 4), "word"))
     with pytest.raises(InputError, match="holds <U4; real numbers fit"):

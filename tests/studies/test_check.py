@@ -36,6 +36,8 @@ from tribrain.studies.bids import BidsStudy
 from tribrain.studies.check import check, check_lines
 from tribrain.studies.check_values import odd_values, parts
 from tribrain.studies.runs import FeatureArrays, Problem, Run, Shown
+from tribrain.studies.simulated import Simulated
+from tribrain.studies.sources import SurfaceBold
 
 NAMES = [f"sub-{person}_task-listen_run-{number}" for person in PEOPLE for number in (1, 2)]
 RUN = NAMES[0]
@@ -263,6 +265,18 @@ DEEP = {
         in_values(lambda v: v.__setitem__(5, np.nan)),
         r"1 of 12 rows \(the first: 5\) are NaN throughout",
     ),
+    "NaN rows of a hemisphere": (
+        in_values(lambda v: v.__setitem__((slice(5, 9), slice(N)), np.nan)),
+        r"4 of 12 rows \(the first: 5\) are NaN throughout in the left hemisphere",
+    ),
+    "most rows of a hemisphere": (
+        in_values(lambda v: v.__setitem__((slice(2, None), slice(N, None)), np.nan)),
+        r"10 of 12 rows \(the first: 2\) are NaN throughout in the right hemisphere",
+    ),
+    "rows with holes": (
+        in_values(lambda v: v.__setitem__((slice(3, 5), CORTEX[:100]), np.nan)),
+        r"2 of 12 rows \(the first: 3\) have NaN where others have values \(left hemisphere\)",
+    ),
     "row twice": (
         in_values(lambda v: v.__setitem__(7, v[6])),
         r"1 of 12 rows \(the first: 7\) are exact copies of the row before",
@@ -341,6 +355,19 @@ def test_spaces_that_differ_are_told(folder):
         f"its runs lie in 2 spaces: fsaverage3: {', '.join(NAMES[:3])}; MNI152NLin6Asym: {NAMES[3]}"
     )
     assert "spaces: fsaverage3 (3 runs), MNI152NLin6Asym (1 run)" in report.found
+
+
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        ("sub-1_task-a_space-fsaverage6_hemi-L_desc-clean.func.gii", "fsaverage6"),
+        ("sub-1_task-a_hemi-L_space-fsaverage5_bold.func.gii", "fsaverage5"),
+        ("lh.gii", "surface"),
+    ],
+)
+def test_space_of_surfaces_is_that_of_their_names(name, space):
+    bold = SurfaceBold(Path(name), Path(name.replace("-L", "-R")))
+    assert f"spaces: {space} (1 run)" in check(Plain((run_of(bold=bold),))).found
 
 
 def test_the_same_sound_under_two_names_and_in_two_groups(folder):
@@ -455,7 +482,7 @@ def test_runs_that_read_the_same_part_of_an_array(tmp_path):
 def test_parts_of_a_film_may_be_shorter_than_it():
     source = film(80.0)
     halves = [
-        run_of(1, [Shown(source, 0.0, 40.0, "film")]),
+        run_of(1, [Shown(source, 0.0, 40.0, "film")], Held(noise(rows=25, seed=1))),
         run_of(2, [Shown(source, 0.0, 40.0, "film", start=40.0)]),
     ]
     found = told(*halves)
@@ -466,9 +493,41 @@ def test_parts_of_a_film_may_be_shorter_than_it():
     assert "shown until its second 100.0, and lasts 80.0 s" in told(too_far)[too_far.name]
 
 
+@pytest.mark.parametrize("seconds", [36.0, 39.0, 40.0])
+def test_a_film_may_be_cut_off_by_the_end_of_the_run(seconds):
+    shown = [Shown(film(80.0), 40.0 - seconds, seconds, "film")]
+    assert told(run_of(shown=shown)) == {}
+    late = [Shown(film(80.0), -10.0, 50.0, "film")]  # began before the first volume
+    assert told(run_of(shown=late)) == {}
+    short = run_of(shown=shown, bold=Held(noise(rows=23)))
+    assert told(short) == {short.name: f"film is shown for {seconds:.1f} s, and lasts 80.0 s"}
+
+
+def test_parts_of_a_film_may_be_groups_of_their_own():
+    source = film(80.0)
+    shown = [Shown(source, 10.0 + 20 * k, 20.0, f"part{k}", start=20.0 * k) for k in range(1, 4)]
+    bold = Held(noise(rows=50))
+    assert told(run_of(shown=shown, bold=bold)) == {}
+    again = [Shown(film(80.0), 0.0, 20.0, "other", start=35.0)]  # cuts into two of them
+    found = told(run_of(1, shown, bold), run_of(2, again))
+    assert found == {"other": "is in 3 groups, and must stay in one: other, part1, part2"}
+
+
+def test_whole_films_in_two_groups_are_told_whichever_is_longer():
+    for lengths in ((40.0, 39.0), (39.0, 40.0), (0.05, 40.0), (0.05, 0.05)):
+        shown = [[Shown(film(), 0.0, s, f"g{k}")] for k, s in enumerate(lengths)]
+        found = told(run_of(1, shown[0]), run_of(2, shown[1]))
+        assert found["g0"] == "is in 2 groups, and must stay in one: g0, g1"
+
+
+def test_the_space_of_a_source_is_told_without_reading_it():
+    report = check(Simulated(n_subjects=1, films=1, minutes=0.5))
+    assert "spaces: fsaverage3 (1 run)" in report.found
+
+
 def test_many_films_that_do_not_fit_are_counted():
     shown = [Shown(film(9.0 + k), 4.0 * k, 4.0, f"film{k}") for k in range(10)]
-    problems = check(Plain((run_of(shown=shown),))).problems
+    problems = check(Plain((run_of(shown=shown, bold=Held(noise(rows=25))),))).problems
     assert [problem.what for problem in problems][-1] == (
         "7 more things shown do not fit their files"
     )
@@ -543,6 +602,21 @@ def test_rows_that_are_nan_are_no_copies():
     values = noise(20)
     values[4:7] = np.nan
     assert list(odd_values(series_of(values))) == ["3 of 20 rows (the first: 4) are NaN throughout"]
+
+
+def test_voxels_that_some_rows_lack_are_told_apart_from_the_cortex():
+    indices = np.argwhere(np.ones((3, 3, 3)))
+    voxels = voxel_space(Voxels("MNI152NLin6Asym", (3, 3, 3), np.diag([6.0, 6, 6, 1]), indices))
+    space = join(MESH, voxels)
+    values = noise(20, space.size)
+    values[:, medial_wall("fsaverage3").nonzero()[0]] = np.nan
+    values[3, 2 * N + 4] = np.nan  # one voxel of 27 is usual
+    values[7, : 2 * N] = values[9, 2 * N :] = np.nan
+    assert list(odd_values(series_of(values, space))) == [
+        "1 of 20 rows (the first: 7) are NaN throughout in the left hemisphere",
+        "1 of 20 rows (the first: 7) are NaN throughout in the right hemisphere",
+        "1 of 20 rows (the first: 9) are NaN throughout in the voxels",
+    ]
 
 
 def test_a_step_and_a_drift_are_no_spikes():

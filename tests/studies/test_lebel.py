@@ -27,6 +27,8 @@ from training_makers import (
     written,
 )
 from tribrain.errors import InputError
+from tribrain.studies.catalogue import open_study
+from tribrain.studies.check import check
 from tribrain.studies.lebel import MARKERS, TEST_STORY, Lebel, read_story
 from tribrain.studies.runs import sort_out
 
@@ -44,8 +46,48 @@ def raw(folder):
     return add_lebel_volumes(folder)
 
 
+def found_of(study):
+    """Runs and problems, but for the one that several people in a folder always are."""
+    runs, problems = sort_out(study.runs())
+    return runs, [problem for problem in problems if problem.where != study.name]
+
+
+def test_several_people_are_told_at_once_as_a_store_has_one_space(folder):
+    told = next(Lebel(folder).runs())
+    assert str(told) == (
+        "lebel2023: each of its 2 people has other voxels, and a store has one space: prepare one "
+        "person a store (subjects=UTS01)"
+    )
+    assert not told.fatal
+
+
+@pytest.mark.parametrize("asked", ["UTS04", " sub-UTS04", ("UTS04",), ["UTS04"]])
+def test_one_person_is_read_alone(folder, asked):
+    runs, problems = sort_out(Lebel(folder, subjects=asked).runs())
+    assert problems == []
+    assert [run.name for run in runs] == NAMES[len(LEBEL_STORIES) :]
+
+
+def test_people_are_chosen_from_the_command_line_and_the_unknown_are_named(folder):
+    runs, _ = sort_out(open_study(f"lebel2023:{folder}", {"subjects": "UTS01, UTS04"}).runs())
+    assert [run.name for run in runs] == NAMES
+    runs, problems = sort_out(Lebel(folder, subjects="UTS04,UTS09").runs())
+    assert [run.subject for run in runs] == ["UTS04"] * len(LEBEL_STORIES)
+    assert [str(problem) for problem in problems] == [
+        "sub-UTS09: is not in the data set; there are: UTS01, UTS04"
+    ]
+
+
+def test_people_are_chosen_among_volumes(raw):
+    options = {"form": "volume", "mesh": "fsaverage3"}
+    runs, problems = sort_out(Lebel(raw, subjects="UTS04", **options).runs())
+    assert runs == []
+    assert [str(p) for p in problems] == ["sub-UTS04: is not in the data set; there are: UTS01"]
+    assert len(sort_out(Lebel(raw, subjects="UTS01", **options).runs())[0]) == len(RECORDED)
+
+
 def test_every_story_of_a_person_is_a_run_in_the_voxels_of_that_person(folder):
-    runs, problems = sort_out(Lebel(folder).runs())
+    runs, problems = found_of(Lebel(folder))
     assert problems == []
     assert [run.name for run in runs] == NAMES
     for run in runs:
@@ -70,6 +112,13 @@ def test_first_row_was_measured_at_the_second_that_was_trimmed(folder, trimmed):
         assert shown.group == run.task
         if trimmed == 10.0:
             assert shown.duration - seconds[-1] == pytest.approx(2)
+
+
+def test_nothing_looks_wrong_with_a_whole_copy(folder):
+    report = check(Lebel(folder, subjects="UTS01"), deep=True)
+    assert report.problems == ()
+    several = check(Lebel(folder)).problems
+    assert [problem.where for problem in several] == ["lebel2023", "lebel2023"]  # of the spaces
 
 
 def test_words_are_without_markers(folder):
@@ -113,7 +162,7 @@ def test_corrupted_recording_is_left_out_and_named(folder):
         shutil.copy(lebel_array(folder, person, "souls"), path)
     for ending in ("stimuli/{}.wav", "derivative/TextGrids/{}.TextGrid"):
         shutil.copy(folder / ending.format("souls"), folder / ending.format("treasureisland"))
-    runs, problems = sort_out(Lebel(folder).runs())
+    runs, problems = found_of(Lebel(folder))
     assert {run.subject for run in runs if run.task == "treasureisland"} == {"UTS04"}
     assert [(str(p), p.fatal) for p in problems] == [
         ("sub-UTS01_task-treasureisland: is left out: its recording is corrupted", False)
@@ -169,7 +218,7 @@ def damage(folder, how):
 )
 def test_damaged_run_is_named_and_the_others_go_on(folder, how, said):
     lost = [f"sub-{person}_task-souls" for person in ("UTS01", "UTS04")[: damage(folder, how)]]
-    runs, problems = sort_out(Lebel(folder).runs())
+    runs, problems = found_of(Lebel(folder))
     assert [run.name for run in runs] == [name for name in NAMES if name not in lost]
     assert [p.where for p in problems] == lost
     for problem in problems:
@@ -183,7 +232,7 @@ def test_rows_of_nan_are_told_and_stay_and_a_voxel_of_nan_is_none(folder):
     values[3] = np.nan
     values[:, 0] = np.nan
     change_hdf5(lebel_array(folder, "UTS04", "souls"), "data", values)
-    runs, problems = sort_out(Lebel(folder).runs())
+    runs, problems = found_of(Lebel(folder))
     (problem,) = problems
     assert str(problem).startswith("sub-UTS04_task-souls: 1 of 25 rows hold NaN")
     assert not problem.fatal

@@ -104,6 +104,12 @@ def test_a_run_does_not_depend_on_who_or_what_else_is_in_the_study():
         assert run.shown[0].source.content() == other.shown[0].source.content()
 
 
+@pytest.mark.parametrize("space", ["fsaverage3", 30])
+def test_the_space_of_a_run_is_known_without_making_it(space):
+    bold = next(small(space=space).runs()).bold
+    assert bold.space == bold.load().space
+
+
 def test_seeds_and_repeats_differ_where_they_should():
     study = small(repeats=2)
     one, two = list(study.runs())[:2]
@@ -276,6 +282,11 @@ def test_snr_is_the_stated_ratio():
         ({"stimuli": [FeatureArrays({"audio": np.ones((1, 3, 9))}, 2.0, Path("x"))]}, "x: audio"),
         ({"stimuli": [FeatureArrays({"smell": np.ones((1, 3, 9))}, 2.0, Path("x"))]}, "'smell'"),
         ({"stimuli": [film(60), film(9, "short")]}, "short lasts 9 s; 10 s or more fit"),
+        ({"stimuli": "x.mp4"}, "stimuli is of type str; a list of FeatureArrays fits"),
+        ({"stimuli": film(60)}, "stimuli is of type FeatureArrays; a list of FeatureArrays fits"),
+        ({"stimuli": [Path("x.mp4")]}, r"stimuli holds something of type \w+Path; a list"),
+        ({"nonlinear": "x"}, "nonlinear is 'x'; True or False fits"),
+        ({"nonlinear": 1}, "nonlinear is 1; True or False fits"),
         ({"stimuli": [film(60, "bad", loudness=[3])], "films": 0}, "films is 0"),
     ],
 )

@@ -22,6 +22,7 @@ from tribrain.errors import InputError
 from tribrain.files import one_line, require_file
 
 Part = tuple[int | slice, ...]
+_MOST_LINKS = 16  # within an HDF5 file, to one array
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def array_shape(path: str | Path, key: str = "") -> tuple[int, ...]:
 def read_array(path: str | Path, key: str = "", part: Part = ()) -> np.ndarray:
     """Read an array, or a part of it, as it is in the file.
 
-    Of HDF5 and ``.npy`` no more than the part is read. Pickled objects are refused.
+    Of HDF5 and ``.npy`` no more than the part is read. Pickled objects are refused, and so are
+    arrays of HDF5 whose values lie in another file.
 
     Parameters
     ----------
@@ -250,20 +252,50 @@ def _hdf5_keys(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _hdf5_array(file: Any, key: str) -> Any:
-    if not key or not hasattr(file[key], "shape"):
+def _hdf5_array(file: Any, path: Path, key: str) -> Any:
+    """An array whose values lie in the file itself.
+
+    HDF5 can take values from any other file that it names, also when the file came from elsewhere:
+    links are followed one by one, as h5py would have opened the other file before it could be told.
+    """
+    import h5py
+
+    elsewhere = InputError(f"{path}, {key} lies in another file; arrays of the file itself fit")
+    found, rest, followed = file, _steps(key), 0
+    while rest:
+        name = rest.pop(0).encode()
+        if not isinstance(found, h5py.Group) or not found.id.links.exists(name):
+            raise KeyError(key)
+        kind = found.id.links.get_info(name).type
+        if kind == h5py.h5l.TYPE_HARD:
+            found = found[name]
+        elif kind == h5py.h5l.TYPE_SOFT and followed < _MOST_LINKS:
+            target = found.id.links.get_val(name).decode()
+            found = file if target.startswith("/") else found
+            rest, followed = [*_steps(target), *rest], followed + 1
+        elif kind == h5py.h5l.TYPE_SOFT:  # in a circle
+            raise KeyError(key)
+        else:
+            raise elsewhere
+    if not isinstance(found, h5py.Dataset):
         raise KeyError(key)
-    return file[key]
+    if found.external is not None or found.is_virtual:
+        raise elsewhere
+    return found
+
+
+def _steps(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
 
 
 def _hdf5_shape(path: Path, key: str) -> tuple[int, ...]:
     with _hdf5(path) as file:
-        return _hdf5_array(file, key).shape
+        return _hdf5_array(file, path, key).shape
 
 
 def _hdf5_read(path: Path, key: str, part: Part) -> np.ndarray:
     with _hdf5(path) as file:
-        return _hdf5_array(file, key)[part]
+        return _hdf5_array(file, path, key)[part]
 
 
 def _table(path: Path, key: str) -> np.ndarray:

@@ -111,8 +111,14 @@ def _converted(text: str, hint: Any, what: str) -> Any:
                 continue
     if type(None) in kinds and text.lower() == "none":
         return None
+    if hint == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     if Path in kinds:
         return Path(text)
     if str in kinds:
         return text
+    if kinds & {int, float}:
+        fits = "a number" if float in kinds else "a whole number"
+        or_none = " or none" if type(None) in kinds else ""
+        raise InputError(f"{what} is {text!r}; {fits}{or_none} fits")
     raise InputError(f"{what} cannot be set from the command line; use Python")

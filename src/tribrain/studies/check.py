@@ -6,17 +6,18 @@ finding names its run, and no run stops the others.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tribrain.brain.spaces import Space
 from tribrain.errors import InputError, InputWarning
 from tribrain.files import one_line
-from tribrain.studies.arrays import ArrayBold
 from tribrain.studies.bids_bold import TimedBold
-from tribrain.studies.bids_layout import parse_name
 from tribrain.studies.check_copies import (
+    OVERLAP,
     Parts,
     Progress,
     Stimuli,
@@ -30,8 +31,6 @@ from tribrain.studies.check_values import odd_values, parts
 from tribrain.studies.runs import BoldSource, Problem, Run, Shown, Study, sort_out
 from tribrain.studies.sources import CiftiBold, SurfaceBold, VolumeBold
 
-OVERLAP = 0.1
-"""Seconds by which one thing may begin before the last has ended: screens are no more exact."""
 REST = 60.0
 """Seconds that a run may go on after what was shown, and share of the run."""
 REST_SHARE = 0.1
@@ -125,7 +124,7 @@ def check(study: Study, *, deep: bool = False, progress: Progress | None = None)
             _clock(run, volumes),
             _timing(run, volumes),
             _confounds(run, volumes),
-            stimuli.durations(run),
+            _durations(run, volumes, stimuli),
         ]
         if deep:
             steps.append(_values(run, volumes, copies))
@@ -196,7 +195,7 @@ def _timing(run: Run, volumes: Volumes) -> Iterator[str]:
     if run.name not in volumes or not run.shown:
         return
     n = volumes[run.name]
-    end = _start(run) + n * run.repetition_time
+    end = _end(run, n)
     told = f"the run ends at {end:.1f} s ({n} volumes of {run.repetition_time:g} s)"
     late = [shown for shown in run.shown if shown.onset >= end]
     last = max(shown.end for shown in run.shown)
@@ -210,6 +209,14 @@ def _timing(run: Run, volumes: Volumes) -> Iterator[str]:
     elif end - last > max(REST, REST_SHARE * (end - _start(run))):
         yield f"what was shown ends at {last:.1f} s, and {told}"
     yield from _overlaps(run.shown)
+
+
+def _durations(run: Run, volumes: Volumes, stimuli: Stimuli) -> Iterator[str]:
+    """What was shown against its files; what the end of the run cut off explains itself."""
+    end = None
+    if run.name in volumes:
+        end = _end(run, volumes[run.name]) - run.repetition_time
+    yield from stimuli.durations(run, end)
 
 
 def _overlaps(shown: tuple[Shown, ...]) -> Iterator[str]:
@@ -232,6 +239,11 @@ def _overlaps(shown: tuple[Shown, ...]) -> Iterator[str]:
 def _start(run: Run) -> float:
     """Second of the run at which its first row lies, as far as it is known without reading it."""
     return float(getattr(run.bold, "start", 0.0))
+
+
+def _end(run: Run, n: int) -> float:
+    """Second of the run at which its last volume ends."""
+    return _start(run) + n * run.repetition_time
 
 
 def _confounds(run: Run, volumes: Volumes) -> Iterator[str]:
@@ -264,15 +276,14 @@ def _space(bold: BoldSource) -> str:
     """The space that BOLD was stored in, as far as it is known without reading it."""
     if isinstance(bold, TimedBold):
         return _space(bold.source)
-    if isinstance(bold, ArrayBold):
-        return bold.space.name
     if isinstance(bold, VolumeBold):
         return bold.template
     if isinstance(bold, (SurfaceBold, CiftiBold)):
-        file = parse_name(bold.files[0])
+        named = re.search(r"_space-([^_.]+)", bold.files[0].name)
         kind = "surface" if isinstance(bold, SurfaceBold) else "CIFTI"
-        return (file and file.entities.get("space")) or kind
-    return type(bold).__name__
+        return named[1] if named is not None else kind
+    space = getattr(bold, "space", None)  # of arrays, and of a study of anybody's own
+    return space.name if isinstance(space, Space) else type(bold).__name__
 
 
 def _spaces(runs: list[Run]) -> dict[str, list[str]]:

@@ -21,6 +21,8 @@ TOO_LONG = 1.0
 """Seconds by which something may be shown for longer or shorter than its file."""
 TOO_LONG_SHARE = 0.02
 """The same as a share of the file's length; the larger of both counts."""
+OVERLAP = 0.1
+"""Seconds by which one thing may begin before the last has ended: screens are no more exact."""
 _NAMED = 3  # examples in a line
 T = TypeVar("T")
 
@@ -91,28 +93,35 @@ class Stimuli:
         self.contents: dict[str, str] = {}
         self._durations: dict[str, float | Exception] = {}
 
-    def durations(self, run: Run) -> Iterator[str]:
-        """Durations shown against those of the files; what cannot be opened."""
+    def durations(self, run: Run, end: float | None = None) -> Iterator[str]:
+        """Durations shown against those of the files; what cannot be opened.
+
+        Parameters
+        ----------
+        run : Run
+        end : float, optional
+            Second of the run from which on it ends: what is shown until then may be cut short.
+        """
         found: dict[str, None] = {}
         for shown in run.shown:
             self.shown[_identity(shown.source)].append(shown)
             if all(path.exists() for path in shown.source.files):  # or else it is missing
                 try:
-                    found |= dict.fromkeys(self._duration(shown))
+                    found |= dict.fromkeys(self._duration(shown, end))
                 except Exception as error:  # one damaged film among many
                     found[f"{shown_name(shown)} cannot be opened: {one_line(str(error))}"] = None
         yield from list(found)[:_NAMED]
         if len(found) > _NAMED:
             yield f"{len(found) - _NAMED} more things shown do not fit their files"
 
-    def _duration(self, shown: Shown) -> Iterator[str]:
+    def _duration(self, shown: Shown, last: float | None) -> Iterator[str]:
         whole = self._whole(shown.source)
         end, slack = shown.start + shown.duration, max(TOO_LONG, TOO_LONG_SHARE * whole)
         name = shown_name(shown)
         if end > whole + slack:
             yield f"{name} is shown until its second {end:.1f}, and lasts {whole:.1f} s"
         # Where parts of a film are shown, each is shorter than the film.
-        elif shown.start == 0 and end < whole - slack:
+        elif shown.start == 0 and end < whole - slack and (last is None or shown.end < last):
             yield f"{name} is shown for {shown.duration:.1f} s, and lasts {whole:.1f} s"
 
     def _whole(self, source: Source) -> float:
@@ -131,7 +140,8 @@ class Stimuli:
 
     def mixed_up(self, progress: Progress | None) -> Iterator[Problem]:
         """The same content under two names or in two groups, and the same name of two contents."""
-        contents: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        contents: dict[str, set[str]] = defaultdict(set)
+        spans: dict[str, list[Shown]] = defaultdict(list)
         names: dict[str, set[str]] = defaultdict(set)
         for identity, shown in followed(self.shown.items(), "stimuli", progress):
             source = shown[0].source
@@ -143,15 +153,16 @@ class Stimuli:
             except Exception as error:
                 yield Problem(name, f"cannot be read: {one_line(str(error))}", fatal=False)
                 continue
-            contents[content][name] |= {one.group for one in shown}
+            contents[content].add(name)
+            spans[content] += shown
             # Arrays of several films may lie in one file.
             if not isinstance(source, FeatureArrays):
                 names[name].add(content)
-        for by_name in contents.values():
+        for content, by_name in contents.items():
             if len(by_name) > 1:
                 what = f"has the same content as {listed(sorted(by_name)[1:])}"
                 yield Problem(min(by_name), what, fatal=False)
-            groups = sorted(set().union(*by_name.values()))
+            groups = _entangled(spans[content])
             if len(groups) > 1:
                 what = f"is in {len(groups)} groups, and must stay in one: {listed(groups)}"
                 yield Problem(min(by_name), what, fatal=False)
@@ -167,6 +178,28 @@ class Stimuli:
             content = self.contents.get(identity, identity)
             counted[named.setdefault(content, shown_name(shown[0]))] += len(shown)
         return counted
+
+
+def _entangled(shown: list[Shown]) -> list[str]:
+    """Groups that share seconds of one content: parts of a film may be groups of their own."""
+    found: set[str] = set()
+    reached: list[Shown] = []
+    for one in sorted(shown, key=lambda one: one.start):
+        reached = [
+            other
+            for other in reached
+            if other.start == one.start or _last(other) > one.start + OVERLAP
+        ]
+        others = {other.group for other in reached} - {one.group}
+        if others:
+            found |= others | {one.group}
+        if not any(other.group == one.group and _last(other) >= _last(one) for other in reached):
+            reached.append(one)
+    return sorted(found)
+
+
+def _last(shown: Shown) -> float:
+    return shown.start + shown.duration
 
 
 def _identity(source: Source) -> str:

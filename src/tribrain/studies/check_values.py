@@ -11,6 +11,7 @@ import numpy as np
 
 from tribrain.brain.meshes import medial_wall
 from tribrain.brain.series import BoldSeries
+from tribrain.brain.spaces import Space
 from tribrain.errors import InputError
 
 SPIKE = 20.0
@@ -18,6 +19,9 @@ SPIKE = 20.0
 UNMEASURED = 0.05
 """Share of the cortex that may be NaN throughout: a field of view cuts some of it off, and walls
 differ (`tribrain.brain.meshes.medial_wall` leaves out the rim)."""
+LOST = 0.05
+"""Share of what a hemisphere (or the voxels) has values of at all, beyond which NaN in a row are
+told: series that few rows lack are usual."""
 _COLUMNS = 512
 """Series that are looked at together."""
 _ROBUST = 1.4826  # of a Gaussian: standard deviation over median absolute deviation
@@ -37,12 +41,13 @@ def odd_values(series: BoldSeries) -> Iterator[str]:
     str
     """
     values = series.values
+    inside = _inside(series)
     yield from _odd_rows(values)
+    yield from _lost_rows(values, series.space, inside)
     infinite = int(np.isinf(values).sum())
     if infinite:
         yield f"{infinite} values are infinite"
     what = "parcels" if series.space.parcels else "vertices and voxels"
-    inside = _inside(series)
     n_missing = n_flat = 0
     spikes = np.zeros(len(values), int)
     for first in range(0, len(inside), _COLUMNS):
@@ -73,19 +78,23 @@ def parts(series: BoldSeries) -> dict[str, str]:
 
     Parts in which nothing varies are left out: they are equal without having been copied.
     """
-    space = series.space
-    cuts = {"all values": slice(0, space.size)}
-    if space.is_surface:
-        cuts = {"left hemisphere": space.slice("left"), "right hemisphere": space.slice("right")}
-        if space.n_voxels:
-            cuts["voxels"] = slice(space.cortex.stop, space.size)
     found = {}
-    for name, cut in cuts.items():
+    for name, cut in _cuts(series.space).items():
         values = np.ascontiguousarray(series.values[:, cut], np.float32)
         measured = values[np.isfinite(values)]
         if len(measured) and measured.min() < measured.max():
             found[name] = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
     return found
+
+
+def _cuts(space: Space) -> dict[str, slice]:
+    """The parts of a space that are read from files of their own."""
+    if not space.is_surface:
+        return {"all values": slice(0, space.size)}
+    cuts = {"left hemisphere": space.slice("left"), "right hemisphere": space.slice("right")}
+    if space.n_voxels:
+        cuts["voxels"] = slice(space.cortex.stop, space.size)
+    return cuts
 
 
 def _odd_rows(values: np.ndarray) -> Iterator[str]:
@@ -98,6 +107,25 @@ def _odd_rows(values: np.ndarray) -> Iterator[str]:
         repeated = np.concatenate([[False], same & ~empty[1:]])
         if repeated.any():
             yield f"{_rows(repeated)} are exact copies of the row before"
+
+
+def _lost_rows(values: np.ndarray, space: Space, inside: np.ndarray) -> Iterator[str]:
+    """Rows that lack much of a part: one file of a run may be damaged, and the others whole."""
+    missing = np.isnan(values)
+    told = missing.all(axis=1)
+    for name, cut in _cuts(space).items():
+        own = missing[:, inside[(inside >= cut.start) & (inside < cut.stop)]]
+        own = own[:, ~own.all(axis=0)]  # what no row has was not in the field of view
+        if not own.size:
+            continue
+        share = own.mean(axis=1)
+        for lost, what in (
+            (share == 1, f"are NaN throughout in the {name}"),
+            ((share > LOST) & (share < 1), f"have NaN where others have values ({name})"),
+        ):
+            lost = lost & ~told
+            if lost.any():
+                yield f"{_rows(lost)} {what}"
 
 
 def _rows(which: np.ndarray) -> str:

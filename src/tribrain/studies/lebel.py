@@ -4,7 +4,8 @@ The folder is OpenNeuro's ds003020. Two forms can be read:
 
 ``hdf5``
     What the authors preprocessed: ``derivative/preprocessed_data/UTSNN/STORY.hf5``, dataset
-    ``data``, in the voxels of each person, whose number differs from person to person.
+    ``data``, in the voxels of each person, whose number differs from person to person. A store
+    has one space: prepare one person a store (``subjects="UTS02"``).
 ``volume``
     The raw runs, ``sub-UTSNN/ses-N/func/*_task-STORY_bold.nii.gz``, once fMRIPrep has taken them
     to MNI152NLin2009cAsym (the data set has no such volumes: run it yourself).
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ class Lebel:
         Second of the story at which row 0 of a ``.hf5`` was measured.
     slack : float
         Seconds that a story may last beyond its run; the ``.hf5`` end some 10 s before it.
+    subjects : tuple of str
+        Labels of those to read, ``UTS01`` or, of several, ``UTS01,UTS02``; by default all.
     """
 
     folder: Path
@@ -93,6 +96,7 @@ class Lebel:
     blank: float = 10.0
     trimmed: float = 10.0
     slack: float = 30.0
+    subjects: tuple[str, ...] = ()
     name: str = "lebel2023"
     licence: str = "CC0"
     citation: str = (
@@ -104,6 +108,10 @@ class Lebel:
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise InputError(f"form {self.form!r} is unknown; known: {', '.join(FORMS)}")
+        # As they are typed: one, or several with commas.
+        typed = self.subjects.split(",") if isinstance(self.subjects, str) else self.subjects
+        labels = tuple(label.strip().removeprefix("sub-") for label in typed if label.strip())
+        object.__setattr__(self, "subjects", labels)
 
     def runs(self) -> Iterator[Run | Problem]:
         """A run for each story and person (``hdf5``), or each recording (``volume``)."""
@@ -116,6 +124,15 @@ class Lebel:
             people.setdefault(path.parent.name, []).append(path)
         if not people:
             yield Problem(str(below), "holds no UTSNN/STORY.hf5; give the folder of ds003020")
+            return
+        yield from self._not_there(people)
+        people = {subject: paths for subject, paths in people.items() if self._asked(subject)}
+        if len(people) > 1:
+            told = (
+                f"each of its {len(people)} people has other voxels, and a store has one space: "
+                f"prepare one person a store (subjects={next(iter(people))})"
+            )
+            yield Problem(self.name, told, fatal=False)
         stories: dict[str, Spoken] = {}
         for subject, paths in people.items():
             shapes: dict[Path, tuple[int, ...]] = {}
@@ -143,12 +160,16 @@ class Lebel:
                 f"holds no sub-*/ses-*/func/*_bold.nii.gz, nor does {self._fmriprep}; give the "
                 "folder of ds003020, and fmriprep=",
             )
+            return
+        names = [(stem, _NAME.fullmatch(stem)) for stem in sorted(raw | prepared, key=_by_number)]
+        yield from self._not_there({found["subject"] for _, found in names if found is not None})
         stories: dict[str, Spoken] = {}
         localizers: Counter[str] = Counter()
-        for stem in sorted(raw | prepared, key=_by_number):
-            found = _NAME.fullmatch(stem)
+        for stem, found in names:
             if found is None:
                 yield Problem(stem, "is no name of a run; sub-UTSNN_ses-N_task-STORY fits")
+            elif not self._asked(found["subject"]):
+                continue
             elif _LOCALIZER.fullmatch(found["task"]):
                 localizers[found["subject"]] += 1
             elif (found["subject"], found["session"], found["task"]) == CORRUPTED:
@@ -158,6 +179,15 @@ class Lebel:
         for subject, count in localizers.items():
             what = f"{count} localizer runs are left out: they play no story"
             yield Problem(f"sub-{subject}", what, fatal=False)
+
+    def _asked(self, subject: str) -> bool:
+        return not self.subjects or subject in self.subjects
+
+    def _not_there(self, people: Collection[str]) -> Iterator[Problem]:
+        for label in dict.fromkeys(self.subjects):
+            if label not in people:
+                told = f"is not in the data set; there are: {', '.join(sorted(people))}"
+                yield Problem(f"sub-{label}", told)
 
     @property
     def _fmriprep(self) -> Path:

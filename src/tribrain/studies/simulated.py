@@ -168,7 +168,12 @@ class Simulated:
             value = getattr(self, name)
             if not isinstance(value, int | float | np.number) or not lowest <= value <= highest:
                 raise InputError(f"{name} is {value!r}; {lowest:g} to {highest:g} fit")
+        if not isinstance(self.nonlinear, bool | np.bool_):
+            raise InputError(f"nonlinear is {self.nonlinear!r}; True or False fits")
         space_of(self.space)
+        if isinstance(self.stimuli, str) or not isinstance(self.stimuli, Sequence):
+            kind = type(self.stimuli).__name__
+            raise InputError(f"stimuli is of type {kind}; a list of FeatureArrays fits")
         for stimulus in self.stimuli:
             _check_stimulus(stimulus)
 
@@ -307,6 +312,11 @@ class SimulatedBold:
     def files(self) -> tuple[Path, ...]:
         return ()
 
+    @property
+    def space(self) -> Space:
+        """Known without making the BOLD."""
+        return self.study.bold_space
+
     def header(self) -> tuple[int, float | None]:
         """Number of volumes and repetition time."""
         return len(self.study.times(self.film)), self.study.repetition_time
@@ -332,6 +342,9 @@ def _synthetic(seed: int, number: int, samples: int) -> np.ndarray:
 
 def _check_stimulus(stimulus: FeatureArrays) -> None:
     """Refuse what are not textbook features at 2 Hz."""
+    if not isinstance(stimulus, FeatureArrays):
+        kind = type(stimulus).__name__
+        raise InputError(f"stimuli holds something of type {kind}; a list of FeatureArrays fits")
     if stimulus.rate != RATE:
         raise InputError(f"{stimulus.file}: {stimulus.rate:g} samples a second; {RATE:g} fit")
     for modality, array in stimulus.series.items():
