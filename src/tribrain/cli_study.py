@@ -1,4 +1,4 @@
-"""The verbs about studies: list them, check one, prepare one, look at a split."""
+"""The verbs about studies: list, check, prepare and verify them, look at a split."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def study_prepare(
     cluster: Annotated[
         str | None, typer.Option(help="local:WORKERS, slurm:JOBS or a Dask scheduler's address.")
     ] = None,
-    again: Annotated[bool, typer.Option(help="Work out every run again.")] = False,
+    again: Annotated[
+        bool, typer.Option(help="Work out every run again; the settings may be others.")
+    ] = False,
 ) -> None:
     """Project, clean and resample every run to 1 Hz; stopped, the same command goes on."""
     from tribrain.studies.catalogue import open_study
@@ -82,7 +84,7 @@ def study_prepare(
     from tribrain.viewing.progress import progress_lines
 
     opened = open_study(study, parsed_settings(settings))
-    columns = tuple(part.strip() for part in (confounds or "").split(",") if part.strip())
+    columns = _parted(confounds)
     with progress_lines() as progress:
         report = prepare(
             opened,
@@ -100,9 +102,14 @@ def study_prepare(
         )
     for problem in report.problems:
         typer.echo(f"{problem}{' [left out]' if problem.fatal else ''}", err=True)
-    notes = sum(len(said) for said in report.notes.values())
-    more = f"; {notes} notes in its manifest" if notes else ""
-    typer.echo(f"{report}{more}")
+    runs_of: dict[str, list[str]] = {}
+    for run, notes in report.notes.items():
+        for note in notes:
+            runs_of.setdefault(note, []).append(run)
+    for note, names in runs_of.items():
+        where = names[0] if len(names) == 1 else f"{len(names)} runs"
+        typer.echo(f"note ({where}): {note}", err=True)
+    typer.echo(report)
     if report.failed:
         raise typer.Exit(1)
 
@@ -110,8 +117,17 @@ def study_prepare(
 @study_app.command("split")
 def study_split(
     stores: Annotated[list[Path], typer.Argument(help="Prepared studies.")],
-    validation: Annotated[float, typer.Option(help="Share of the time.")] = 0.1,
+    validation: Annotated[
+        float | None,
+        typer.Option(help="Share of the time. (default: 0.1, or 0 where groups are named)"),
+    ] = None,
     test: Annotated[float, typer.Option(help="Share of the time.")] = 0.0,
+    validation_groups: Annotated[
+        str | None, typer.Option(help="Groups for validation, parted by commas.")
+    ] = None,
+    test_groups: Annotated[
+        str | None, typer.Option(help="Groups for the test, parted by commas.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
     held_out: Annotated[
         str | None, typer.Option(help="People never trained on, parted by commas.")
@@ -122,11 +138,44 @@ def study_split(
     from tribrain.studies.splits import describe, split
 
     runs = [run for store in stores for run in open_prepared(store).runs]
-    people = [part.strip().removeprefix("sub-") for part in (held_out or "").split(",") if part]
+    if validation is None:
+        validation = 0.0 if validation_groups or test_groups else 0.1
     found = split(
-        runs, {"validation": validation, "test": test}, seed=seed, held_out_subjects=people
+        runs,
+        {"validation": validation, "test": test},
+        seed=seed,
+        validation_groups=_parted(validation_groups),
+        test_groups=_parted(test_groups),
+        held_out_subjects=[name.removeprefix("sub-") for name in _parted(held_out)],
     )
-    typer.echo(describe(found).to_string(float_format="{:.3f}".format))
+    typer.echo(describe(found, runs).to_string(float_format="{:.3f}".format, na_rep=""))
+
+
+@study_app.command("verify")
+def study_verify(
+    store: Annotated[Path, typer.Argument(help="A prepared study.")],
+    remove: Annotated[
+        bool, typer.Option(help="Take damaged files away; preparing makes them anew.")
+    ] = False,
+) -> None:
+    """Compare every array of a store with its checksum; exit code 1 if one is damaged."""
+    from tribrain.studies.prepared import open_prepared
+
+    study = open_prepared(store)
+    problems = study.verify(remove=remove)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
+        more = "prepare the study again" if remove else "--remove, and prepare the study again"
+        typer.echo(f"{store}: {len(study.runs)} runs, {files} damaged; {more}")
+        raise typer.Exit(1)
+    typer.echo(f"{store}: {len(study.runs)} runs, all as they were written")
+
+
+def _parted(text: str | None) -> list[str]:
+    """Names that are parted by commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def parsed_settings(settings: list[str] | None) -> dict[str, str]:

@@ -72,6 +72,49 @@ def test_prepare_goes_on_and_split_shows_the_sides(run, tmp_path):
     assert sides == ["train", "validation", "held_out_seen", "held_out_unseen"]
 
 
+def test_split_by_names_of_groups_and_verify(run, tmp_path):
+    run("prepare", "simulated", *SMALL, "--out", "store")
+    names = ["--validation-groups", "film2, film3", "--test-groups=film5"]
+    code, out, err = run("split", "store", *names)
+    assert code == 0, err
+    rows = {line.split()[0]: line for line in out.splitlines()[2:]}
+    assert list(rows) == ["train", "validation", "test"]
+    assert rows["validation"].endswith("film2, film3")
+    assert rows["test"].endswith(" film5")
+    code, _, err = run("split", "store", "--test-groups", "film99")
+    assert code == 2
+    assert "test group 'film99' is unknown" in err
+
+    assert run("verify", "store")[:2] == (0, "store: 24 runs, all as they were written\n")
+    array = open_prepared(tmp_path / "store").runs[3].array
+    data = bytearray(array.read_bytes())
+    data[-5] ^= 1
+    array.write_bytes(data)
+    code, out, err = run("verify", "store")
+    assert code == 1
+    assert array.name in out
+    told = "store: 24 runs, 1 file damaged; --remove, and prepare the study again"
+    assert out.splitlines()[-1] == told
+    assert run("verify", "store", "--remove")[0] == 1
+    run("prepare", "simulated", *SMALL, "--out", "store")
+    assert run("verify", "store")[0] == 0
+
+
+def test_notes_of_runs_are_told_once(run, monkeypatch):
+    from pathlib import Path
+
+    from tribrain.studies.prepare import Report
+
+    notes = {"a": ("x is so", "y"), "b": ("x is so",)}
+    report = Report(Path("store"), ["a", "b"], notes=notes)
+    monkeypatch.setattr("tribrain.studies.prepare.prepare", lambda *_, **__: report)
+    code, out, err = run("prepare", "simulated", *SMALL, "--out", "store")
+    assert code == 0
+    told = [line for line in err.splitlines() if line.startswith("note")]
+    assert told == ["note (2 runs): x is so", "note (a): y"]
+    assert out.splitlines()[-1] == "store: 2 runs (0 reused), 0 left out"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from prepared_makers import SPACE
 from tribrain.errors import InputError
 from tribrain.studies.arrays import ArrayBold
+from tribrain.studies.groups import merged_groups, spans
 from tribrain.studies.prepared import PreparedRun, windows
 from tribrain.studies.runs import Run, Shown
-from tribrain.studies.splits import merged_groups, spans, split
+from tribrain.studies.splits import split
 
 LAG = 5.0
 WINDOW = 100

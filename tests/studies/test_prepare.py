@@ -175,9 +175,64 @@ def test_unchanged_runs_are_reused(study, tmp_path):
     expected = np.interp(at, 1.5 * np.arange(90), cleaned(bold(77))[:, 5])
     np.testing.assert_allclose(opened.window("sub-01_task-bee", 0, 10)[:, 5], expected, rtol=1e-3)
 
-    assert prepare(study, store, high_pass=0.01).prepared == names
     assert prepare(study, store, high_pass=0.01, resume=False).prepared == names
-    assert prepare(replace(study, repetition_time=2.0), store).prepared == names
+    assert prepare(study, store, high_pass=0.01).reused == names
+    assert prepare(study, store, high_pass=0.01, resume=False).prepared == names
+    assert prepare(replace(study, repetition_time=2.0), store, high_pass=0.01).prepared == names
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"dtype": "float32"}, "dtype 'float16' where 'float32' is asked for; take the same"),
+        ({"space": "fsaverage4"}, "space None where 'fsaverage4' is"),
+        (
+            {"high_pass": 0.01, "confounds": ["a"]},
+            r"high_pass None where 0.01 is asked for, confounds \[\] where \['a'\] is",
+        ),
+    ],
+)
+def test_other_settings_do_not_replace_a_store(study, tmp_path, options, told):
+    store = tmp_path / "store"
+    prepare(study, store)
+    before = store_content(store)
+    with pytest.raises(InputError, match=f"store was prepared with {told}.* --again"):
+        prepare(study, store, **options)
+    assert store_content(store) == before
+
+
+def test_settings_that_prepared_nothing_may_be_changed(study, tmp_path):
+    with pytest.raises(InputError, match="no run of tiny could be prepared"):
+        prepare(study, tmp_path / "store", confounds=["a"])
+    assert len(prepare(study, tmp_path / "store").prepared) == 6
+
+
+@pytest.mark.parametrize("options", [{"confounds": ["a"], "resume": False}, {}])
+def test_a_store_stays_where_nothing_could_be_prepared(study, tmp_path, options):
+    """Wrong options, or the files of the study out of reach."""
+    store = tmp_path / "store"
+    prepare(study, store)
+    before = store_content(store)
+    if not options:
+        study.folder.rename(tmp_path / "away")
+    with pytest.raises(InputError, match=r"no run of tiny could .*; the store is as it was before"):
+        prepare(study, store, **options)
+    assert store_content(store) == before
+    assert len(open_prepared(store).runs) == 6
+
+
+def test_a_store_stays_where_it_is_stopped_before_the_first_run(study, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    prepare(study, store)
+    before = store_content(store)
+
+    def stop(job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tribrain.studies.prepare.prepare_run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(study, store, dtype="float32", resume=False)
+    assert store_content(store) == before
 
 
 def test_a_damaged_or_missing_part_is_worked_out_again(study, tmp_path):
@@ -449,7 +504,7 @@ def test_stimuli_can_be_opened_from_the_store_also_where_all_was_moved(tmp_path)
 def test_fields_of_a_source_are_plain_data_in_between(tmp_path):
     """As of a source with a reader of its own."""
     fields = {
-        "read": file_checksum,
+        "read": read_words,
         "part": "x",
         "length": None,
         "at": (1.5, True),
@@ -457,8 +512,9 @@ def test_fields_of_a_source_are_plain_data_in_between(tmp_path):
     }
     plain = json.loads(json.dumps(_encoded(fields, tmp_path / "store")))
     assert _decoded(plain, tmp_path / "store") == fields
-    with pytest.raises(TypeError):
-        _encoded({"read": lambda path: path}, tmp_path)
+    for function in (lambda path: path, file_checksum):  # no reader of a study
+        with pytest.raises(TypeError):
+            _encoded({"read": function}, tmp_path)
 
 
 def test_feature_series_are_in_the_store_once(study, tmp_path):

@@ -16,10 +16,10 @@ from prepared_makers import SPACE, N, Tiny, features, store_content
 from tribrain.brain.spaces import parcel_space
 from tribrain.errors import InputError, InputWarning
 from tribrain.studies.arrays import ArrayBold
+from tribrain.studies.groups import spans
 from tribrain.studies.prepare import prepare
 from tribrain.studies.prepared import open_prepared, windows
 from tribrain.studies.runs import Run, Shown
-from tribrain.studies.splits import spans
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,9 @@ def test_windows_of_clips_do_not_touch_other_clips(tmp_path):
     clips = [film_and_rest("a", 10.0, 60.0), film_and_rest("b", 90.0, 50.0)]
     run = prepared_run(tmp_path, *clips, film_and_rest("c", 140.0, 40.0))
     found = [(one.group, one.first, one.n) for one in windows(run)]
-    # c follows b at once, so that the BOLD of b's last 5 s was measured while c was shown.
-    assert found == [("a", 15, 60), ("b", 95, 45), ("c", 145, 40)]
+    # c follows b at once, so that the BOLD of b's last 5 s was measured while c was shown, and
+    # that of c's first 5 s still answers b.
+    assert found == [("a", 15, 60), ("b", 95, 45), ("c", 150, 35)]
     (span,) = [span for span in spans(run) if span.group == "b"]
     assert [(one.group, one.first, one.n) for one in windows(run, span)] == [("b", 95, 45)]
 
@@ -228,4 +229,140 @@ def test_nothing_is_imported_from_outside_the_package(store, name):
     content["shown"][0]["source"] = inside
     change(path, shown=content["shown"])
     with pytest.raises(InputError, match="names os:system, which is no function"):
+        open_prepared(store).runs[0].shown[0].source.source()
+
+
+def change_source(store, **changes):
+    path = first_record(store)
+    content = json.loads(path.read_text("utf-8"))
+    content["shown"][0]["source"] |= changes
+    change(path, shown=content["shown"])
+
+
+@pytest.mark.parametrize("name", ["{}", "features/../../{}", "../precious.npy"])
+def test_no_file_outside_of_the_store_is_read_or_removed(store, tmp_path, name):
+    precious = tmp_path / "precious.npy"
+    np.save(precious, np.ones(3))
+    before = precious.read_bytes()
+    change_source(store, series={"audio": name.format(precious)})
+    opened = open_prepared(store)
+    (file,) = opened.runs[0].shown[0].source.files
+    assert file == store / "features" / "precious.npy"
+    assert [problem.where for problem in opened.verify(remove=True)] == ["precious.npy"]
+    with pytest.raises(InputError, match=r"features/precious\.npy is damaged"):
+        opened.runs[0].shown[0].source.source()
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    precious.rename(linked / "precious.npy")
+    (store / "features").rename(tmp_path / "features")
+    (store / "features").symlink_to(linked)
+    assert len(open_prepared(store).verify(remove=True)) > 1
+    assert (linked / "precious.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "..", "", 5, None, "a\0.npy", "precious.txt"])
+def test_names_that_are_no_files_of_a_store(store, name):
+    change_source(store, series={"audio": name})
+    with pytest.raises(InputError, match=r"is damaged \(.* is no name of a \.npy file") as raised:
+        open_prepared(store)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_space_of_a_record_is_one_of_the_store(store, tmp_path):
+    outside = tmp_path / space_file(store).name
+    space_file(store).rename(outside)
+    for path in (store / "runs").glob("*.json"):
+        change(path, space=str(outside))
+    with pytest.raises(InputError, match=r"spaces.* is damaged \(it is not there\)"):
+        open_prepared(store)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": "x"},
+        {"rows": -1},
+        {"rows": 2.5},
+        {"outputs": 5},
+        {"dtype": "object"},
+        {"dtype": ["float16"]},
+        {"origin": "x"},
+        {"origin": float("nan")},
+        {"repetition_time": 0},
+        {"offset": None},
+        {"sha256": 7},
+        {"subject": ["1"]},
+        {"notes": "abc"},
+        {"files": [5]},
+        {"shown": 5},
+        {"shown": [5]},
+        {"array": 5},
+    ],
+)
+def test_records_of_wrong_values_are_damaged(store, changes):
+    change(first_record(store), **changes)
+    with pytest.raises(InputError, match=r"runs.*\.json is damaged \(.*\); prepare") as raised:
+        open_prepared(store)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        5,
+        {"files": 5},
+        {"files": ["a"], "class": 5},
+        {"files": ["a"], "class": "tribrain.studies.runs:StimulusFile", "fields": 5},
+        {"series": 5, "rate": 2.0, "file": "a", "check": ""},
+        {"series": {"a": "b.npy"}, "rate": "x", "file": "a", "check": ""},
+    ],
+)
+def test_sources_of_wrong_values_are_damaged(store, source):
+    path = first_record(store)
+    content = json.loads(path.read_text("utf-8"))
+    content["shown"][0]["source"] = source
+    change(path, shown=content["shown"])
+    with pytest.raises(InputError, match=r"runs.*\.json is damaged \("):
+        open_prepared(store)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"height": 5},
+        {"path": {"x": 5}},
+        {"path": {"path": 5, "beside": None}},
+        {"path": {"path": "/no", "beside": 5}},
+        {"path": {"function": 5}},
+        {"path": {"mapping": 5}},
+    ],
+)
+def test_fields_that_do_not_fit_a_source(store, fields):
+    path = first_record(store)
+    content = json.loads(path.read_text("utf-8"))
+    told = {"files": ["a"], "class": "tribrain.studies.runs:StimulusFile", "fields": fields}
+    content["shown"][0]["source"] = told
+    change(path, shown=content["shown"])
+    with pytest.raises(InputError, match=r"how to open a is damaged \(.*prepare the study again"):
+        open_prepared(store).runs[0].shown[0].source.source()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tribrain.studies.prepared_files:read_json",
+        "tribrain.studies.bids_events:read_events",
+        "tribrain.studies.alice:folds",
+        "tribrain.studies.alice:read_transcript",
+    ],
+)
+def test_only_the_readers_of_studies_are_called(store, name):
+    path = first_record(store)
+    content = json.loads(path.read_text("utf-8"))
+    fields = {"medium": None, "words": "/etc/hostname", "read": {"function": name}}
+    told = {"files": ["a"], "class": "tribrain.studies.spoken:Spoken", "fields": fields}
+    content["shown"][0]["source"] = told
+    change(path, shown=content["shown"])
+    with pytest.raises(InputError, match=f"names {name}, which is no function read_"):
         open_prepared(store).runs[0].shown[0].source.source()

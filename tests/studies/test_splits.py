@@ -11,10 +11,11 @@ import pytest
 from prepared_makers import SPACE, Tiny, features
 from tribrain.errors import InputError, InputWarning
 from tribrain.studies.arrays import ArrayBold
+from tribrain.studies.groups import Span, merged_groups, spans
 from tribrain.studies.prepare import prepare
-from tribrain.studies.prepared import open_prepared
+from tribrain.studies.prepared import open_prepared, windows
 from tribrain.studies.runs import Run, Shown
-from tribrain.studies.splits import SIDES, Span, describe, merged_groups, spans, split
+from tribrain.studies.splits import SIDES, describe, split
 
 BOLD = ArrayBold(Path("none.npy"), SPACE, 1.0)
 
@@ -109,11 +110,11 @@ def test_what_is_shown_at_once_is_one_group():
     assert merged_groups([at_once]) == {"ant": "ant", "bee": "ant", "cat": "cat"}
     (first, second) = spans(at_once)
     assert (first.group, first.begin, first.end) == ("ant", 10, 55)
-    assert (second.group, second.begin, second.end) == ("cat", 60, 70)
+    assert (second.group, second.begin, second.end) == ("cat", 65, 70)
 
 
 def test_a_small_overlap_is_left_out_of_both():
-    parts = spans(run("1", film("ant", 10, 50.25), film("bee", 60, 50)), lag=0)
+    parts = spans(run("1", film("ant", 10, 50.25), film("bee", 60, 50)), lag=0, gap=0)
     assert [(p.group, p.begin, p.end) for p in parts] == [("ant", 10, 60), ("bee", 60.25, 110)]
 
 
@@ -121,10 +122,90 @@ def test_spans_end_before_the_bold_of_the_next_group():
     shown = [film("ant", 10, 50), film("ant", 61, 9), film("bee", 72, 20), film("ant", 120, 30)]
     assert spans(run("1", *shown)) == (
         Span("tiny", "sub-1_task-t", "1", 10, 67, "ant"),
-        Span("tiny", "sub-1_task-t", "1", 72, 92, "bee"),
+        Span("tiny", "sub-1_task-t", "1", 75, 92, "bee"),  # ant ended at 70
         Span("tiny", "sub-1_task-t", "1", 120, 150, "ant"),
     )
     assert spans(run("1")) == ()
+    assert [span.begin for span in spans(run("1", *shown), gap=0)] == [10, 72, 120]
+
+
+def test_a_span_begins_once_the_bold_of_the_group_before_is_over():
+    """Of one draw after the other: what is left of the first in the rows of the second."""
+    glover = np.exp(-np.arange(30) / 1.0) * np.arange(30) ** 5 / 120  # peak at 5 s
+    first = run("1", film("ant", 0, 60), film("bee", 60, 60))
+    answer = np.convolve(np.repeat([1.0, 0.0], 60), glover)[:120]
+    at = {gap: round(spans(first, gap=gap)[1].begin + 5) for gap in (0.0, 5.0)}
+    assert answer[at[0.0]] > 0.5
+    assert answer[at[5.0]] < 0.05
+    assert spans(first)[1].begin == 65
+
+
+def clips(seconds, every, n=40, people=("1",), group=None):
+    return [
+        run(p, *(film(f"f{k}", every * k, seconds, group and group(k)) for k in range(n)))
+        for p in people
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.*cleaned as a whole")
+@pytest.mark.parametrize(
+    ("seconds", "every", "lost"),
+    [
+        # The last 3 s before the next block and the first 3 s after the one before.
+        (12.0, 14.0, "48.8 %"),  # (39 * 3 + 39 * 3) / 480
+        (60.0, 62.0, "9.75 %"),
+    ],
+)
+def test_time_that_is_on_no_side_is_said(seconds, every, lost):
+    told = rf"{lost} of the time shown \(.* of .* h\) is on no side.* group_column"
+    with pytest.warns(InputWarning, match=told):
+        parts = split(clips(seconds, every), {}, test_groups=["f3"])
+    kept = sum(span.hours for span in parts) * 3600
+    assert kept == pytest.approx(40 * seconds - 39 * 6)
+    table = describe(parts, clips(seconds, every))
+    assert list(table.index) == ["train", "test", "on_no_side"]
+    assert table.loc["on_no_side", "hours"] * 3600 == pytest.approx(39 * 6)
+    assert table["share"][:2].sum() == pytest.approx(1)
+
+
+def test_trials_of_which_nothing_is_left():
+    with pytest.raises(InputError, match=r"nothing is left to split: 100 % of .*group_pattern"):
+        split(clips(3.0, 4.0))
+    wide = clips(3.0, 4.0, people=("1", "2"))
+    wide[1] = replace(wide[1], shown=tuple(replace(one, group="x") for one in wide[1].shown))
+    one_group = [replace(wide[0], shown=()), wide[1], run("3", film("z"), task="z")]
+    assert len(split(one_group, {}, test_groups=["z"])) == 2
+
+
+def test_a_run_with_stretches_on_two_sides_is_said():
+    runs = [*many(5), run("1", film("f1", 10), film("f2", 100), task="both")]
+    with pytest.warns(InputWarning, match="1 of 11 runs have stretches .* tiny/sub-1_task-both"):
+        split(runs, {}, test_groups=["f1"])
+    split(runs, {}, test_groups=["f1", "f2"])
+    split(runs, {}, test_groups=["f3"])
+
+
+def test_hours_are_those_of_rows_where_runs_are_prepared(tmp_path):
+    study = Tiny(tmp_path / "raw").write()
+    prepare(study, tmp_path / "store")
+    runs = [replace(run, rows=50) for run in open_prepared(tmp_path / "store").runs]
+    parts = split(runs, {}, test_groups=["bee"])
+    assert describe(parts)["hours"].sum() * 3600 == pytest.approx(600)
+    hours = describe(parts, runs)["hours"] * 3600
+    assert list(hours.index) == ["train", "test"]
+    for side, films in (("train", ("ant", "cat")), ("test", ("bee",))):
+        rows = sum(sum(w.n for w in windows(one)) for one in runs if one.task in films)
+        assert hours[side] == pytest.approx(rows, abs=2 * len(films))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"duration": np.nan}, {"duration": np.inf}, {"onset": -np.inf}, {"start": np.nan}]
+)
+def test_times_that_are_no_numbers(changes):
+    wrong = Run("tiny", "1", "t", BOLD, 1.0, (replace(film("ant"), **changes),))
+    for job in (lambda: merged_groups([wrong]), lambda: spans(wrong), lambda: split([wrong])):
+        with pytest.raises(InputError, match=r"tiny/sub-1_task-t: ant has onset .*; seconds fit"):
+            job()
 
 
 def test_groups_can_be_put_on_a_side_with_all_that_is_one_with_them():

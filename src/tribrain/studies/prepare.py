@@ -4,6 +4,11 @@ Each run is read (and projected) by its source, cleaned on its own (`tribrain.br
 taken to one row a second by linear interpolation (`tribrain.brain.timing`), in the order of the
 published recipe. `tribrain.studies.prepared` tells what the store holds and reads it.
 
+Cleaning (mean, line, cosines, scale, confounds) is of the whole run. Where a split puts groups of
+one run on different sides, a little of the one is thus in the numbers of the other, as in the
+published recipe. To keep them apart, prepare without (``detrend=False, standardize=None``, float32)
+and let training z-score each span on its own (``data.standardise``); wider groups keep runs whole.
+
 Rows lie at whole seconds of the first stimulus of a run. Stimuli that began at another fraction of
 a second are off that grid: their features at 2 Hz, taken at the nearest sample, are up to half a
 sample (0.25 s) early or late.
@@ -40,8 +45,10 @@ from tribrain.studies.prepared_files import (
     FORMAT,
     MANIFEST,
     PARTIAL,
+    damaged,
     digest,
     keep_source,
+    kept_file,
     read_json,
     read_record,
     write_json,
@@ -106,6 +113,9 @@ def prepare(
 ) -> Report:
     """Prepare all runs of a study.
 
+    Each run is cleaned as a whole, also where a split puts stretches of it on different sides;
+    the head of this module tells what to do about that.
+
     Parameters
     ----------
     study : Study
@@ -123,7 +133,8 @@ def prepare(
     said : callable, optional
         Called with the outcome of each run that was worked out.
     resume : bool
-        Reuse runs that are whole and unchanged.
+        Reuse runs that are whole and unchanged. If not, the settings may be others than before;
+        what was prepared with the former ones is then replaced.
 
     Returns
     -------
@@ -133,8 +144,9 @@ def prepare(
     Raises
     ------
     InputError
-        If settings are wrong, the folder is not a store of this study, no run can be used, the
-        disk is full, or workers die.
+        If settings are wrong, or others than those of the store, the folder is not a store of this
+        study, no run can be used, the disk is full, or workers die. Where no run at all could be
+        prepared, a store stays as it was.
     """
     names = (confounds,) if isinstance(confounds, str) else tuple(confounds)
     settings = Settings(space, detrend, standardize, high_pass, names, dtype)
@@ -145,7 +157,7 @@ def prepare(
     if not runs:
         raise InputError(f"{study.name} has no run that can be used: {_some(problems)}")
     planned = [run.name for run in runs]
-    before = _begin(store, study, settings, planned)
+    former = _begin(store, study, settings, planned, resume=resume)
     report = Report(store)
     failed: dict[str, Problem] = {}
 
@@ -181,9 +193,13 @@ def prepare(
             except Exception as error:  # whatever a study's own source raises
                 done(failure(run.name, error, store))
 
-    with closing(_work_off(jobs(), workers, cluster)) as outcomes:
-        for outcome in outcomes:
-            done(outcome)
+    try:
+        with closing(_work_off(jobs(), workers, cluster)) as outcomes:
+            for outcome in outcomes:
+                done(outcome)
+    except BaseException:
+        former.restore(store)
+        raise
     _refuse_other_spaces(store, [name for name in planned if name not in failed], failed)
     left = [name for name in planned if name not in failed]
     report.prepared = [name for name in left if name in set(report.prepared)]
@@ -192,15 +208,16 @@ def prepare(
         Problem(
             name, "was prepared before and is no longer in the study; its files stay", fatal=False
         )
-        for name in before
+        for name in former.names
         if name not in planned
     ]
     report.problems = [*problems, *(failed[name] for name in planned if name in failed), *gone]
+    if not left:
+        kept = "; the store is as it was before" if former.restore(store) else ""
+        raise InputError(f"no run of {study.name} could be prepared: {_some(report.failed)}{kept}")
     with _writable(store):
         _write_manifest(store, study, settings, left, problems=report.problems, complete=True)
     _tidy(store)
-    if not left:
-        raise InputError(f"no run of {study.name} could be prepared: {_some(report.failed)}")
     return report
 
 
@@ -280,10 +297,11 @@ def _is_whole(store: Path, name: str, mark: str) -> bool:
             np.dtype(record["dtype"]).itemsize
         )
         kept = [one["source"].get("series", {}).values() for one in record["shown"]]
-        others = [record["space"], *(file for files in kept for file in files)]
-        array = store / "runs" / record["array"]
-        return array.stat().st_size == size and all((store / one).is_file() for one in others)
-    except (InputError, OSError, KeyError, TypeError):  # damaged: worked out again
+        others = [kept_file(store, "features", file) for files in kept for file in files]
+        others.append(kept_file(store, "spaces", record["space"]))
+        array = kept_file(store, "runs", record["array"])
+        return array.stat().st_size == size and all(one.is_file() for one in others)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):  # worked out again
         return False
 
 
@@ -350,9 +368,31 @@ def _on_cluster(jobs: Iterable[Job], cluster: str) -> Generator[Outcome]:
                 yield failure(job.run.name, error, job.store)
 
 
-def _begin(store: Path, study: Study, settings: Settings, planned: list[str]) -> list[str]:
-    """Make the folder, or look into it; names of the runs that it holds."""
-    before: list[str] = []
+@dataclass(frozen=True)
+class _Former:
+    """What a store held before: its manifest, and how many of its runs were there."""
+
+    manifest: dict[str, Any] = field(default_factory=dict)
+    held: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.manifest.get("runs", []))
+
+    def restore(self, store: Path) -> bool:
+        """Put the manifest back if its runs are all there still; whether that was done."""
+        if not self.held or _count_held(store, self.manifest) < self.held:
+            return False
+        with _writable(store):
+            write_json(store / MANIFEST, self.manifest)
+        return True
+
+
+def _begin(
+    store: Path, study: Study, settings: Settings, planned: list[str], *, resume: bool
+) -> _Former:
+    """Make the folder, or look into it; what it holds."""
+    former = _Former()
     with _writable(store):
         manifest = read_json(store / MANIFEST)
         if manifest is not None:
@@ -361,13 +401,44 @@ def _begin(store: Path, study: Study, settings: Settings, planned: list[str]) ->
                     f"{store} holds the study {manifest.get('name')!r}; take another folder for "
                     f"{study.name}"
                 )
-            before = list(manifest.get("runs", []))
+            if not isinstance(manifest.get("runs", []), list):
+                raise damaged(store / MANIFEST, "runs are no list")
+            former = _Former(manifest, _count_held(store, manifest))
+            if former.held and resume:
+                _refuse_other_settings(store, manifest["settings"], settings)
         elif store.exists() and any(map(_is_foreign, store.iterdir())):
             raise InputError(f"{store} holds other things; a new or an empty folder fits")
         for part in _PARTS:
             (store / part).mkdir(parents=True, exist_ok=True)
         _write_manifest(store, study, settings, planned, problems=[], complete=False)
-    return before
+    return former
+
+
+def _count_held(store: Path, manifest: dict[str, Any]) -> int:
+    """Number of the runs of a manifest that are there with its settings."""
+    settings, count = digest(manifest.get("settings")), 0
+    for name in manifest.get("runs", []):
+        with suppress(InputError, TypeError):  # a damaged one is worked out again
+            record = read_record(store, name)
+            count += record is not None and record.get("settings") == settings
+    return count
+
+
+def _refuse_other_settings(store: Path, before: object, settings: Settings) -> None:
+    """Keep a store from being replaced by an option that was forgotten or mistyped."""
+    if not isinstance(before, dict):
+        return
+    # Of another version the numbers differ, and runs are meant to be prepared again.
+    differ = [
+        f"{key} {before.get(key)!r} where {value!r} is asked for"
+        for key, value in settings.told().items()
+        if key != "version" and before.get(key) != value
+    ]
+    if differ:
+        raise InputError(
+            f"{store} was prepared with {', '.join(differ)}; take the same, another folder, or "
+            "prepare it --again (resume=False), which replaces it"
+        )
 
 
 def _is_foreign(path: Path) -> bool:
@@ -420,7 +491,7 @@ def _refuse_other_spaces(store: Path, names: list[str], failed: dict[str, Proble
 
 
 def _space_told(store: Path, record: dict[str, Any]) -> str:
-    space = read_json(store / record["space"]) or {}
+    space = read_json(kept_file(store, "spaces", record["space"])) or {}
     return f"{record['outputs']} values of {space.get('name')}"
 
 

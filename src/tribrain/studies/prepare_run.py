@@ -24,6 +24,7 @@ from tribrain.studies.prepared_files import (
     PARTIAL,
     digest,
     file_stem,
+    kept_file,
     read_json,
     record_path,
     rename,
@@ -129,8 +130,9 @@ def prepare_run(job: Job) -> Outcome:
                 replaced = None
             write_json(path, record)
             if replaced is not None and replaced.get("array") not in (None, record["array"]):
-                with suppress(OSError):  # on Windows, while somebody reads it
-                    (path.parent / Path(replaced["array"]).name).unlink()
+                # Refused on Windows, while somebody reads it; or the record was damaged.
+                with suppress(OSError, ValueError):
+                    kept_file(job.store, "runs", replaced["array"]).unlink()
         except Exception as error:  # whatever a damaged file makes a library raise
             return failure(job.run.name, error, job.store)
     return Outcome(job.run.name, notes=notes)

@@ -17,7 +17,6 @@ between volumes). No lag is applied.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -32,20 +31,29 @@ from tribrain.brain.haemodynamics import LAG
 from tribrain.brain.spaces import Space
 from tribrain.errors import InputError, InputWarning
 from tribrain.files import sha256
+from tribrain.studies.groups import Span, spans
 from tribrain.studies.prepared_files import (
     FORMAT,
     MANIFEST,
+    as_count,
+    as_number,
+    as_text,
+    as_texts,
+    check_told,
     damaged,
     digest,
+    is_inside,
+    kept_file,
     make_source,
     read_json,
     read_record,
     read_space,
+    record_path,
 )
 from tribrain.studies.runs import Problem, Shown
-from tribrain.studies.splits import Span, spans
 
 _NEAR = 1e-6
+_DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,10 @@ class PreparedSource:
     @property
     def files(self) -> tuple[Path, ...]:
         if "series" in self.told:
-            return tuple(self.store / file for file in self.told["series"].values())
-        return tuple(Path(file) for file in self.told["files"])
+            return tuple(
+                kept_file(self.store, "features", file) for file in self.told["series"].values()
+            )
+        return tuple(Path(file) for file in self.told.get("files", ()))
 
     def content(self) -> str:
         return self.checksum
@@ -244,7 +254,8 @@ class PreparedStudy:
         Parameters
         ----------
         remove : bool
-            Take damaged files away, so that preparing the study again makes them anew.
+            Take damaged files away, so that preparing the study again makes them anew. A file
+            that lies elsewhere, where the store has a link, stays.
 
         Returns
         -------
@@ -266,7 +277,7 @@ class PreparedStudy:
                 sound = False
             if not sound:
                 problems.append(Problem(where, f"{path} is damaged; it has to be made anew"))
-                if remove:
+                if remove and is_inside(path, self.folder):
                     path.unlink(missing_ok=True)
         return problems
 
@@ -315,7 +326,7 @@ def windows(
     run : PreparedRun
     span : Span, optional
         One of the run, as `tribrain.studies.splits.split` gives them with the same `lag`; by
-        default all that `tribrain.studies.splits.spans` finds.
+        default all that `tribrain.studies.groups.spans` finds.
     length : int
         Rows of a window.
     step : int, optional
@@ -391,8 +402,8 @@ def open_prepared(store: str | Path) -> PreparedStudy:
             folder=folder,
             **{key: manifest[key] for key in ("name", "licence", "citation", "tested_on")},
             settings=manifest["settings"],
-            space=read_space(folder / space_file),
-            runs=tuple(_run(record, folder) for record in kept),
+            space=(space := read_space(kept_file(folder, "spaces", space_file))),
+            runs=tuple(_run(record, folder, space) for record in kept),
             problems=tuple(Problem(**problem) for problem in manifest["problems"]),
             complete=complete,
         )
@@ -410,21 +421,46 @@ def open_prepared(store: str | Path) -> PreparedStudy:
     return study
 
 
-def _run(record: Mapping[str, Any], folder: Path) -> PreparedRun:
-    shown = tuple(
-        Shown(
-            source=PreparedSource(one["content"], one["length"], one["source"], folder),
-            **{key: one[key] for key in ("onset", "duration", "group", "start", "condition")},
-        )
-        for one in record["shown"]
-    )
-    path = folder / "runs" / Path(record["array"]).name
-    plain = {field.name for field in dataclasses.fields(PreparedRun)}
-    plain -= {"shown", "array", "notes", "files"}
+def _run(record: Mapping[str, Any], folder: Path, space: Space) -> PreparedRun:
+    try:
+        return _checked_run(record, folder, space)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(record_path(folder, record["name"]), error) from None
+
+
+def _checked_run(record: Mapping[str, Any], folder: Path, space: Space) -> PreparedRun:
+    """A run of a record, which may be damaged in any way that is JSON."""
+    names = ("study", "name", "subject", "session", "task", "number", "sha256")
+    if record["dtype"] not in _DTYPES:
+        raise ValueError(f"dtype {record['dtype']!r}; {' and '.join(_DTYPES)} fit")
+    if as_count(record["outputs"], "outputs") != space.size:
+        raise ValueError(f"{record['outputs']} outputs, where its space has {space.size}")
+    plain: dict[str, Any] = {key: as_text(record[key], key) for key in names}
+    plain |= {key: as_count(record[key], key) for key in ("rows", "unmeasured", "offset")}
     return PreparedRun(
-        **{key: record[key] for key in plain},
-        shown=shown,
-        array=path,
-        notes=tuple(record["notes"]),
-        files=tuple(record["files"]),
+        **plain,
+        outputs=space.size,
+        origin=as_number(record["origin"], "origin"),
+        repetition_time=as_number(record["repetition_time"], "repetition_time", above=0.0),
+        dtype=record["dtype"],
+        shown=tuple(sorted((_shown(one, folder) for one in record["shown"]), key=_onset)),
+        notes=as_texts(record["notes"], "notes"),
+        files=as_texts(record["files"], "files"),
+        array=kept_file(folder, "runs", record["array"]),
     )
+
+
+def _onset(shown: Shown) -> float:
+    return shown.onset
+
+
+def _shown(record: Mapping[str, Any], folder: Path) -> Shown:
+    source = PreparedSource(
+        as_text(record["content"], "content"),
+        as_number(record["length"], "length"),
+        check_told(record["source"]),
+        folder,
+    )
+    plain: dict[str, Any] = {key: as_text(record[key], key) for key in ("group", "condition")}
+    plain |= {key: as_number(record[key], key) for key in ("onset", "duration", "start")}
+    return Shown(source=source, **plain)

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import math
 import os
 import secrets
 import time
@@ -21,6 +22,7 @@ import numpy as np
 from tribrain.brain.spaces import Space, Voxels
 from tribrain.errors import InputError
 from tribrain.files import one_line, safe_name
+from tribrain.studies.catalogue import STUDIES
 from tribrain.studies.runs import FeatureArrays, Source
 
 FORMAT = 1
@@ -61,6 +63,26 @@ def file_stem(name: str) -> str:
     return f"{safe_name(name)}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def kept_file(store: Path, part: str, name: object) -> Path:
+    """Where a file of a store lies that a record names; of the name no folder is taken.
+
+    Raises
+    ------
+    ValueError
+        If it is no name of an array (``spaces``: of JSON).
+    """
+    suffix = ".json" if part == "spaces" else ".npy"
+    plain = Path(name).name if isinstance(name, str) else ""
+    if not plain.endswith(suffix) or "\0" in plain:
+        raise ValueError(f"{name!r} is no name of a {suffix} file of its {part}")
+    return store / part / plain
+
+
+def is_inside(path: Path, store: Path) -> bool:
+    """Whether a file lies in the store, also where links are followed."""
+    return path.parent.resolve().is_relative_to(store.resolve())
+
+
 def read_record(folder: Path, name: str) -> dict[str, Any] | None:
     """What is known of a run; None where it is not prepared."""
     path = record_path(folder, name)
@@ -93,7 +115,8 @@ def _class_and_fields(source: Any, store: Path) -> dict[str, Any]:
     """Plain data from which `make_source` makes a source again.
 
     That is the class and its fields, for a class of this package whose fields are plain data,
-    paths and functions of this package. Of any other one, the names of its files.
+    paths and functions ``read_...`` of the module of a study. Of any other one, the names of its
+    files.
     """
     kind = type(source)
     told: dict[str, Any] = {"files": [str(path) for path in source.files]}
@@ -115,16 +138,82 @@ def make_source(told: Mapping[str, Any], store: Path) -> Any:
     if "series" in told:
         series = {}
         for name, file in told["series"].items():
+            path = kept_file(store, "features", file)
             try:
-                series[name] = np.load(store / file, mmap_mode="r", allow_pickle=False)
+                series[name] = np.load(path, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
-                raise damaged(store / file, error) from None
+                raise damaged(path, error) from None
         return FeatureArrays(series, told["rate"], Path(told["file"]))
     kind = _named(told.get("class", ""))
+    files = ", ".join(told.get("files", [])) or "no file"
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and hasattr(kind, "content")):
-        files = ", ".join(told.get("files", [])) or "no file"
         raise InputError(f"the store cannot tell how to open {files}; ask the study itself")
-    return kind(**{key: _decoded(value, store) for key, value in told["fields"].items()})
+    try:
+        fields = {key: _decoded(value, store) for key, value in told["fields"].items()}
+        return kind(**fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"what {store} tells of how to open {files} is damaged ({one_line(str(error))}); "
+            "prepare the study again"
+        ) from None
+
+
+def check_told(told: Any) -> Mapping[str, Any]:
+    """What a record tells of a source, once it is sure to be of that form.
+
+    Raises
+    ------
+    ValueError
+        If it is not; names what is wrong.
+    """
+    if not isinstance(told, dict):
+        raise ValueError(f"source {told!r} is no object")
+    if "series" in told:
+        if not isinstance(told["series"], dict) or not told["series"]:
+            raise ValueError(f"series {told['series']!r} are not named files")
+        for file in told["series"].values():
+            kept_file(Path(), "features", file)
+        as_text(told["file"], "file")
+        as_text(told["check"], "check")
+        as_number(told["rate"], "rate", above=0.0)
+        return told
+    as_texts(told.get("files", []), "files")
+    as_text(told.get("class", ""), "class")
+    if not isinstance(told.get("fields", {}), dict):
+        raise ValueError(f"fields {told['fields']!r} are no object")
+    return told
+
+
+def as_text(value: Any, what: str) -> str:
+    """A value of a record that is text; ValueError if it is not."""
+    if not isinstance(value, str):
+        raise ValueError(f"{what} {value!r} is no text")
+    return value
+
+
+def as_texts(value: Any, what: str) -> tuple[str, ...]:
+    """A value of a record that is a list of texts; ValueError if it is not."""
+    if not isinstance(value, list):
+        raise ValueError(f"{what} {value!r} is no list")
+    return tuple(as_text(one, what) for one in value)
+
+
+def as_number(value: Any, what: str, above: float = -math.inf) -> float:
+    """A value of a record that is a number; ValueError if it is not."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{what} {value!r} is no number")
+    if not (math.isfinite(value) and value > above):
+        raise ValueError(f"{what} {value!r} is out of range")
+    return value
+
+
+def as_count(value: Any, what: str) -> int:
+    """A value of a record that is a whole number, 0 or more; ValueError if it is not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{what} {value!r} is no count")
+    return value
 
 
 def _named(name: str) -> Any:
@@ -137,6 +226,18 @@ def _named(name: str) -> Any:
     except ImportError:
         return None
     return found if getattr(found, "__module__", None) == module else None
+
+
+def _reader(name: str) -> Any:
+    """What MODULE:read_NAME defines, in the module of a study; None for any other name.
+
+    A store may come from elsewhere: of all functions, only those that read a study's own table
+    may be named by it.
+    """
+    modules = {_PACKAGE + module for module, _ in STUDIES.values()}
+    module, _, attribute = name.partition(":")
+    found = _named(name) if module in modules and attribute.startswith("read_") else None
+    return found if callable(found) and not isinstance(found, type) else None
 
 
 def _encoded(value: Any, store: Path) -> Any:
@@ -155,7 +256,7 @@ def _encoded(value: Any, store: Path) -> Any:
     if isinstance(value, tuple | list):
         return {"sequence": [_encoded(one, store) for one in value]}
     name = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '<>')}"
-    if callable(value) and name.startswith(_PACKAGE) and "<" not in name:
+    if callable(value) and _reader(name) is value:
         return {"function": name}
     raise TypeError(name)
 
@@ -168,9 +269,11 @@ def _decoded(value: Any, store: Path) -> Any:
     if "sequence" in value:
         return tuple(_decoded(one, store) for one in value["sequence"])
     if "function" in value:
-        function = _named(value["function"])
+        function = _reader(value["function"])
         if function is None:
-            raise InputError(f"{store} names {value['function']}, which is no function of a study")
+            raise InputError(
+                f"{store} names {value['function']}, which is no function read_... of a study"
+            )
         return function
     path = Path(value["path"])
     if not path.exists() and value["beside"] is not None:

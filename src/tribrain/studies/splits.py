@@ -1,14 +1,15 @@
 """Splits into training, validation and test that no film, story or repeated stimulus crosses.
 
-What must stay together is a *group* of `Shown`. Groups are one where the same seconds of the same
-content are shown under both names (a repeat, a film under two names, in two studies), where they
-are shown at the same time, and where they have the same name, in any study. What is left apart is
-drawn by a checksum of the seed and the group's name alone, so that a new run, study or film moves
-no other; new data that shows two groups to be one is the exception, as one of them must follow.
+What must stay together is a group (`tribrain.studies.groups`). What is left apart is drawn by a
+checksum of the seed and the group's name alone, so that a new run, study or film moves no other;
+new data that shows two groups to be one is the exception, as one of them must follow.
 
 The price: a fraction is met on average, as every group is as likely as its fraction to fall on a
 side, however long it is. With many groups that is near; with few it is not, and then it is said,
 with a seed that comes nearer. Groups can be named instead.
+
+Where groups follow each other in a run, the BOLD answers to both for a while; the seconds around
+such a change are on no side (`spans`).
 
 Seconds count, not what a feature remembers: where two halves of one film are groups of their own,
 the words before a window, for instance, may come from the other half. Such halves belong in one
@@ -22,14 +23,22 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tribrain.brain.haemodynamics import LAG
 from tribrain.errors import InputError, InputWarning
-from tribrain.studies.runs import Shown
+from tribrain.studies.groups import (
+    GAP,
+    SAME_TIME,
+    Recorded,
+    Span,
+    measured,
+    merged_groups,
+    spans,
+    unused,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,166 +46,13 @@ if TYPE_CHECKING:
 SIDES = ("train", "validation", "test", "held_out_seen", "held_out_unseen")
 """The last two are of people who are held out: with stimuli that others are trained on, and with
 stimuli that nobody is."""
+ON_NO_SIDE = "on_no_side"
+"""Name of the row in which `describe` puts what was shown and is in no span."""
 FRACTIONS: Mapping[str, float] = MappingProxyType({"validation": 0.1})
-_SAME_TIME = 1e-6
-_TOGETHER = 1.0
-"""Seconds: stimuli that overlap for longer, or for half of the shorter one, are shown together. A
-shorter overlap, as of rounded durations, is left out of both."""
+_LOST = 0.05
+"""Share of the time shown from which on it is said that it is on no side."""
 _SEEDS = 100
 """Seeds that are tried for a better one to propose."""
-
-
-class Recorded(Protocol):
-    """A run, before (`tribrain.studies.runs.Run`) or after preparation (`PreparedRun`)."""
-
-    @property
-    def study(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def shown(self) -> tuple[Shown, ...]: ...
-
-
-@dataclass(frozen=True, order=True)
-class Span:
-    """A stretch of a run in which stimuli of one group alone are shown.
-
-    Attributes
-    ----------
-    study, run, subject : str
-        Of the run.
-    begin, end : float
-        Seconds of the run, of what is shown. The BOLD that goes with them, `lag` seconds later,
-        is measured before anything of another group begins.
-    group : str
-    """
-
-    study: str
-    run: str
-    subject: str
-    begin: float
-    end: float
-    group: str
-
-    @property
-    def hours(self) -> float:
-        return (self.end - self.begin) / 3600
-
-
-def merged_groups(runs: Iterable[Recorded]) -> dict[str, str]:
-    """Which groups are one.
-
-    Parameters
-    ----------
-    runs : iterable of Run or PreparedRun
-
-    Returns
-    -------
-    dict of str to str
-        For every group the first name, in the order of the alphabet, of all that are one with it.
-    """
-    names: set[str] = set()
-    same: list[tuple[str, str]] = []
-    played: dict[str, set[tuple[int, int, str]]] = defaultdict(set)
-    contents: dict[int, str] = {}
-    sources = []  # kept, so that no other one gets the id of one that is gone
-    for run in runs:
-        names |= {shown.group for shown in run.shown}
-        same += _at_once(run.shown)
-        for shown in run.shown:
-            if id(shown.source) not in contents:
-                contents[id(shown.source)] = shown.source.content()
-                sources.append(shown.source)
-            first = math.floor(shown.start + _SAME_TIME)
-            last = math.ceil(shown.start + shown.duration - _SAME_TIME)
-            played[contents[id(shown.source)]].add((first, last, shown.group))
-    for pieces in played.values():
-        until, holder = -math.inf, ""
-        for first, last, group in sorted(pieces):
-            if first < until:
-                same.append((holder, group))
-            if last > until:
-                until, holder = last, group
-    return _joined(names, same)
-
-
-def _at_once(shown: Sequence[Shown]) -> list[tuple[str, str]]:
-    """Pairs of groups that a run shows at the same time."""
-    pairs: list[tuple[str, str]] = []
-    running: list[Shown] = []
-    for one in shown:
-        running = [other for other in running if other.end > one.onset + _SAME_TIME]
-        for other in running:
-            overlap = min(other.end, one.end) - one.onset
-            if overlap > min(_TOGETHER, other.duration / 2, one.duration / 2):
-                pairs.append((other.group, one.group))
-        running.append(one)
-    return pairs
-
-
-def _joined(names: Iterable[str], same: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The first name of each set of names that pairs connect (union-find)."""
-    parent = {name: name for name in names}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for pair in same:
-        first, second = sorted(map(root, pair))
-        parent[second] = first
-    return {name: root(name) for name in sorted(parent)}
-
-
-def spans(
-    run: Recorded, groups: Mapping[str, str] | None = None, lag: float = LAG
-) -> tuple[Span, ...]:
-    """Cut a run between the groups that it shows.
-
-    A span lasts from the first onset of a group to the end of the last stimulus before another
-    group begins, the rest between its stimuli included; it ends earlier where the BOLD, read `lag`
-    seconds late, would be measured while the next group is shown already.
-
-    Parameters
-    ----------
-    run : Run or PreparedRun
-    groups : mapping of str to str, optional
-        Names of the groups that are one, as `merged_groups` finds them in all runs; by default
-        from this run alone.
-    lag : float
-        Seconds by which the BOLD is read late.
-
-    Returns
-    -------
-    tuple of Span
-        In order; none for a run of rest, or where stimuli of other groups leave nothing.
-    """
-    labels = merged_groups([run]) if groups is None else groups
-    stretches: list[list[Shown]] = []
-    for shown in run.shown:
-        if stretches and labels[stretches[-1][0].group] == labels[shown.group]:
-            stretches[-1].append(shown)
-        else:
-            stretches.append([shown])
-    ends = [max(shown.end for shown in stretch) for stretch in stretches]
-    onsets = [stretch[0].onset for stretch in stretches]
-    found = []
-    for number, stretch in enumerate(stretches):
-        label = labels[stretch[0].group]
-        before = [
-            end
-            for end, other in zip(ends[:number], stretches, strict=False)
-            if labels[other[0].group] != label
-        ]
-        begin = max([onsets[number], *before])
-        end = min([ends[number], *(onset - lag for onset in onsets[number + 1 : number + 2])])
-        if end > begin:
-            found.append(Span(run.study, run.name, run.subject, begin, end, label))
-    return tuple(found)
 
 
 def split(
@@ -208,6 +64,7 @@ def split(
     test_groups: Collection[str] = (),
     held_out_subjects: Collection[str] = (),
     lag: float = LAG,
+    gap: float = GAP,
 ) -> dict[Span, str]:
     """Part runs into training, validation and test.
 
@@ -225,32 +82,39 @@ def split(
         People who are never trained on: ``subject``, or ``study/subject`` where several studies
         have one of that name. What they saw is "held_out_seen" where others are trained on it (a
         new person, a known film), else "held_out_unseen" (both are new).
-    lag : float
+    lag, gap : float
         As of `spans`.
 
     Returns
     -------
     dict of Span to str
-        One of `SIDES` for every span, in the order of studies, runs and time. Rest is on no side.
+        One of `SIDES` for every span, in the order of studies, runs and time. Rest is on no side,
+        nor is what `spans` leaves out between groups.
 
     Raises
     ------
     InputError
-        If a side would be empty, a fraction cannot be met, or a name is unknown.
+        If a side would be empty, a fraction cannot be met, a name is unknown, or nothing is left.
 
     Warns
     -----
     InputWarning
-        If a side holds less than half, or more than one and a half, of the share asked for.
+        If a side holds less than half, or more than one and a half, of the share asked for; if
+        more than a twentieth of the time shown is on no side; if stretches of one run, which was
+        cleaned as a whole, are on two sides.
     """
     _check_fractions(fractions)
     fractions = {side: share for side, share in fractions.items() if share}
     _check_names(runs)
     groups = merged_groups(runs)
     held_out = _people(runs, held_out_subjects)
-    every = sorted(span for run in runs for span in spans(run, groups, lag))
-    if not every:
+    found = [spans(run, groups, lag, gap) for run in runs]
+    every = sorted(span for some in found for span in some)
+    if not any(run.shown for run in runs):
         raise InputError("nothing is shown in these runs; there is nothing to split")
+    lost = _told_of_lost(runs, found, lag, gap)
+    if not every:
+        raise InputError(f"nothing is left to split: {lost or 'what is shown has no length'}")
     named = _named(groups, {"validation": validation_groups, "test": test_groups})
     own = [span for span in every if (span.study, span.subject) not in held_out]
     drawn: dict[str, float] = defaultdict(float)  # hours of each group that no one named
@@ -279,27 +143,50 @@ def split(
             result[span] = "held_out_seen" if span.group in trained else "held_out_unseen"
         else:
             result[span] = sides[span.group]
+    if lost:
+        warnings.warn(lost, InputWarning, stacklevel=2)
+    _warn_if_runs_are_parted(result)
     return result
 
 
-def describe(split: Mapping[Span, str]) -> pd.DataFrame:
+def describe(
+    split: Mapping[Span, str], runs: Iterable[Recorded] = (), lag: float = LAG
+) -> pd.DataFrame:
     """What fell where.
+
+    Parameters
+    ----------
+    split : mapping of Span to str
+        As `split` gives it.
+    runs : iterable of Run or PreparedRun, optional
+        Those that were split. Of prepared ones the hours are those for which there is a row of
+        BOLD; otherwise they are those of the spans, whether it was measured or not.
+    lag : float
+        Seconds by which the BOLD is read late.
 
     Returns
     -------
     DataFrame
-        A row a side, in the order of `SIDES`: ``hours`` of spans, ``share`` of all hours,
-        ``people``, ``runs``, and ``groups`` (a count) with their ``names``.
+        A row a side, in the order of `SIDES`: ``hours``, ``share`` of the hours of all sides,
+        ``people``, ``runs``, and ``groups`` (a count) with their ``names``. With `runs`, the
+        last row, `ON_NO_SIDE`, holds what was shown and is in no span, if there is any.
     """
     import pandas as pd
 
-    rows = {}
-    total = sum(span.hours for span in split)
+    known = {(run.study, run.name): run for run in runs}
+    in_rows = {key: measured(run, lag) for key, run in known.items()}
+
+    def hours_of(span: Span) -> float:
+        begin, end = in_rows.get((span.study, span.run), (-math.inf, math.inf))
+        return max(min(span.end, end) - max(span.begin, begin), 0.0) / 3600
+
+    rows: dict[str, dict[str, object]] = {}
+    total = sum(map(hours_of, split)) or math.nan
     for side in SIDES:
         found = [span for span, where in split.items() if where == side]
         if found:
             names = sorted({span.group for span in found})
-            hours = sum(span.hours for span in found)
+            hours = sum(map(hours_of, found))
             rows[side] = {
                 "hours": hours,
                 "share": hours / total,
@@ -308,7 +195,54 @@ def describe(split: Mapping[Span, str]) -> pd.DataFrame:
                 "groups": len(names),
                 "names": ", ".join(names),
             }
+    spans_of: dict[tuple[str, str], list[Span]] = defaultdict(list)
+    for span in split:
+        spans_of[span.study, span.run].append(span)
+    lost = {key: unused(run, spans_of[key], lag)[1] / 3600 for key, run in known.items()}
+    losing = [run for key, run in known.items() if lost[key] * 3600 > SAME_TIME]
+    if losing:
+        rows[ON_NO_SIDE] = {
+            "hours": sum(lost.values()),
+            "share": math.nan,
+            "people": len({(run.study, run.subject) for run in losing}),
+            "runs": len(losing),
+            "groups": 0,
+            "names": "",
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("side")
+
+
+def _told_of_lost(
+    runs: Sequence[Recorded], found: Sequence[Sequence[Span]], lag: float, gap: float
+) -> str:
+    """What is said of the time that is on no side; nothing where that is little."""
+    parts = [unused(run, some, lag) for run, some in zip(runs, found, strict=True)]
+    total, lost = (sum(column) for column in zip(*parts, strict=True))
+    if lost <= _LOST * total:
+        return ""
+    return (
+        f"{100 * lost / total:.3g} % of the time shown ({lost / 3600:.3g} of {total / 3600:.3g} h) "
+        f"is on no side: where one group follows another in a run, the last {lag:g} s of the one "
+        f"and the first {gap:g} s of the other have BOLD of both; wider groups keep more (BIDS: "
+        "--set group_column or group_pattern)"
+    )
+
+
+def _warn_if_runs_are_parted(parts: Mapping[Span, str]) -> None:
+    """Say that what was cleaned as a whole is on two sides, one of them that of training."""
+    sides: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for span, side in parts.items():
+        sides[span.study, span.run].add(side)
+    parted = ["/".join(run) for run, found in sides.items() if {"train"} < found]
+    if parted:
+        warnings.warn(
+            f"{len(parted)} of {len(sides)} runs have stretches in training and on another side, "
+            f"as {parted[0]}: each was cleaned as a whole (mean, scale, trend), so that a little "
+            "of one is in the other; data.standardise = true z-scores each stretch on its own, "
+            "and wider groups keep a run whole",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def _drawn_side(group: str, fractions: Mapping[str, float], seed: int) -> str:
