@@ -19,7 +19,6 @@ import makers
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("TRIBRAIN_SHARED", ROOT.parent / "shared"))
-_skipped_golden: list[str] = []
 
 
 def shared(part: str) -> Path:
@@ -67,13 +66,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
+    """Where the golden files are there, a golden test that is skipped has failed."""
     report = (yield).get_result()
-    if report.skipped and item.get_closest_marker("golden"):
-        _skipped_golden.append(item.nodeid)
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where the golden files are there, a golden test that was skipped is a failure."""
-    if _skipped_golden and (SHARED / "golden").is_dir():
-        print("\ngolden tests were skipped although the files are there:", *_skipped_golden)
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if report.skipped and item.get_closest_marker("golden") and (SHARED / "golden").is_dir():
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped although {SHARED / 'golden'} is there"

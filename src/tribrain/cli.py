@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tribrain.cli_study import study_app
+from tribrain.cli_train import train
 from tribrain.errors import InputError, InputWarning
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.add_typer(models_app, name="models")
 cache_app = typer.Typer(help="Look at the features that are kept, check them, make room.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 app.add_typer(study_app, name="study", no_args_is_help=True)
+app.command()(train)
 
 Precision = Annotated[str, typer.Option(help="Of the backbones: auto, fp32, bf16 or fp16.")]
 ExactContext = Annotated[
@@ -55,7 +57,7 @@ Pace = Annotated[
     str, typer.Option(help="Of a text: speaking, reading:WORDS_A_MINUTE or rsvp:MILLISECONDS.")
 ]
 Atlas = Annotated[
-    str, typer.Option(help="Name of an atlas, its file or folder; see tribrain regions --help.")
+    str, typer.Option(help="An atlas by name, file or folder (names: regions --atlas list).")
 ]
 Speak = Annotated[
     str | None, typer.Option(help="Say a text aloud: espeak-ng, or a folder with a VITS model.")

@@ -50,6 +50,9 @@ class Attention(nn.Module):
         )
         return self.out(x.transpose(1, 2).flatten(-2))
 
+    def extra_repr(self) -> str:  # the one setting that no weight's shape tells
+        return f"heads={self.heads}"
+
 
 def rotations(n: int, inverse_frequencies: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine (n, 2F) of the rotary angles of n positions at F frequencies."""
@@ -71,8 +74,9 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
 class Block(nn.Module):
     """Pre-norm attention and feed-forward, each added to a scaled residual."""
 
-    def __init__(self, dim: int, heads: int, widening: int) -> None:
+    def __init__(self, dim: int, heads: int, widening: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.attention_norm = ScaleNorm(dim)
         self.attention = Attention(dim, heads)
         self.attention_residual = nn.Parameter(torch.ones(dim))
@@ -83,8 +87,10 @@ class Block(nn.Module):
         self.feedforward_residual = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:  # (B, T, H)
-        x = self.attention(self.attention_norm(x), rotation) + x * self.attention_residual
-        return self.feedforward(self.feedforward_norm(x)) + x * self.feedforward_residual
+        added = self.attention(self.attention_norm(x), rotation)
+        x = self.dropout(added) + x * self.attention_residual
+        added = self.feedforward(self.feedforward_norm(x))
+        return self.dropout(added) + x * self.feedforward_residual
 
 
 def mlp(sizes: Sequence[int], *, norm: bool, bias: bool) -> nn.Module:
@@ -133,11 +139,13 @@ class SubjectHead(nn.Module):
             row = int(present)
             return x @ self.weight[row] + self.bias[row]
         # Windows of one subject share its weights, which are never copied once a window.
-        result = x.new_empty(*x.shape[:2], self.weight.shape[-1])
-        for row in present.tolist():
-            chosen = rows == row
-            result[chosen] = x[chosen] @ self.weight[row] + self.bias[row]
-        return result
+        order = rows.argsort(stable=True)
+        sorted_x = x[order].split((rows == present[:, None]).sum(1).tolist())
+        parts = [
+            part @ self.weight[row] + self.bias[row]
+            for part, row in zip(sorted_x, present.tolist(), strict=True)
+        ]
+        return torch.cat(parts)[order.argsort()]
 
 
 class Encoder(nn.Module):
@@ -175,6 +183,9 @@ class Encoder(nn.Module):
         Width of a learned filter over time for each channel.
     position_embedding : bool
         Add a learned vector for each sample of the window.
+    dropout : float
+        In training, share of what each block adds, of the fused features and of the states that
+        the head reads, that is set to zero.
     """
 
     def __init__(
@@ -200,6 +211,7 @@ class Encoder(nn.Module):
         combiner_bias: bool = True,
         smoothing: int | None = None,
         position_embedding: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if layer_aggregation not in ("cat", "mean"):
@@ -244,13 +256,17 @@ class Encoder(nn.Module):
         frequencies = 10_000.0 ** -(torch.arange(0, turned, 2).float() / turned)
         self.inverse_frequencies: Tensor
         self.register_buffer("inverse_frequencies", frequencies)
-        self.blocks = nn.ModuleList(Block(hidden, heads, widening) for _ in range(depth))
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(hidden, heads, widening, dropout) for _ in range(depth))
         self.final_norm = ScaleNorm(hidden)
         self.low_rank = nn.Linear(hidden, rank, bias=False) if rank else None
         self.head = SubjectHead(n_subjects, rank or hidden, n_outputs)
 
     def forward(
-        self, features: Mapping[str, Tensor], subject: int | Tensor | None = None
+        self,
+        features: Mapping[str, Tensor],
+        subject: int | Tensor | None = None,
+        kept: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Predict the response to windows of features.
 
@@ -260,21 +276,35 @@ class Encoder(nn.Module):
             A modality that is not there counts as missing.
         subject : int or Tensor (B,), optional
             Row of the subject head; None is the last row, that of people never seen.
+        kept : mapping of str to Tensor (B,) of bool, optional
+            Windows in which a modality counts as there; by default all.
 
         Returns
         -------
         Tensor (B, O, V)
         """
-        x = self.fuse(features)  # (B, T, H)
+        return self.read(self.states(features, kept), subject)
+
+    def states(
+        self, features: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """What the subject head reads: (B, L, D, T) each to (B, O, R)."""
+        x = self.fuse(features, kept)  # (B, T, M * share)
         x = self.encode(x)  # (B, T, H)
         # Averaging over time and the linear head commute; averaging first halves the work.
         x = functional.adaptive_avg_pool1d(x.transpose(1, 2), self.n_output_samples)
         x = x.transpose(1, 2)  # (B, O, H)
         if self.low_rank is not None:
             x = self.low_rank(x)  # (B, O, R)
-        return self.head(x, self._rows(subject, len(x), x.device))
+        return self.dropout(x)
 
-    def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
+    def read(self, states: Tensor, subject: int | Tensor | None = None) -> Tensor:
+        """Read the response of a person, or of one a window: (B, O, R) to (B, O, V)."""
+        return self.head(states, self._rows(subject, len(states), states.device))
+
+    def fuse(
+        self, features: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Project each modality and join them: (B, L, D, T) each to (B, T, M * share)."""
         unknown = sorted(set(features) - set(self.projectors))
         if unknown or not features:
@@ -295,7 +325,10 @@ class Encoder(nn.Module):
                     f"this encoder reads {dims}"
                 )
             joined = series.mean(1) if self.layer_aggregation == "mean" else series.flatten(1, 2)
-            parts.append(self.projectors[name](joined.transpose(1, 2)))
+            part = self.projectors[name](joined.transpose(1, 2))
+            if kept is not None and name in kept:
+                part = part.where(kept[name][:, None, None], 0)
+            parts.append(part)
         if self.modality_aggregation == "cat":
             return torch.cat(parts, dim=-1)
         return torch.stack(parts).sum(0)
@@ -313,6 +346,7 @@ class Encoder(nn.Module):
                     "that this encoder has positions for"
                 )
             x = x + self.position[: x.shape[1]]
+        x = self.dropout(x)
         rotation = rotations(x.shape[1], self.inverse_frequencies)
         for block in self.blocks:
             x = block(x, rotation)

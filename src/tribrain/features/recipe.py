@@ -124,9 +124,15 @@ class FeatureRecipe:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that come with the package."""
+    """Names of the recipes that come with the package and say which features to work out."""
     folder = files("tribrain") / "recipes"
-    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".toml")))
+    return tuple(
+        sorted(
+            Path(f.name).stem
+            for f in folder.iterdir()
+            if f.name.endswith(".toml") and "[features." in f.read_text("utf-8")
+        )
+    )
 
 
 def load_recipe(name: str | Path) -> FeatureRecipe:
