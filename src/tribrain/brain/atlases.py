@@ -305,9 +305,10 @@ def _load_known(name: str, space: Space, label_map: str | None) -> Atlas:
 def _not_here(name: str, meshes: list[str], *more: str) -> InputError:
     looked = ", ".join(str(place) for place in places(meshes))
     told = "; ".join([f"{name} is not here (looked in {looked})", *more])
+    called = KNOWN[name].files[0].format(h="lh", H="L")
     return InputError(
-        f"{told}; where it comes from: {KNOWN[name].get}; put it into one of these folders, or "
-        "name its folder in TRIBRAIN_ATLASES"
+        f"{told}; where it comes from: {KNOWN[name].get}; put it (such as {called}) into one of "
+        "these folders, or name its folder in TRIBRAIN_ATLASES"
     )
 
 
