@@ -22,7 +22,7 @@ from tribrain.training.settings import read_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::tribrain.errors.InputWarning")
 
-SMALL = ("encoder.rank=16", "data.length=20", "data.step=20")
+SMALL = ("encoder.rank=16", "training.rate=1e-2", "data.length=20", "data.step=20")
 
 
 @pytest.fixture(scope="module")
