@@ -222,7 +222,8 @@ def test_words_cut_otherwise_out_of_the_same_text_are_computed_again(store, film
         ({"precision": "fp32"}, set()),
         ({"revisions": {"video": "v1"}}, set()),  # of a folder: its files count
     ],
-    ids=str,
+    # Sets have no order: tests that run on several processes need the same names in each.
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_other_settings_are_computed_again(store, filled, film, backbones, settings, expected):
     stimulus = opened(film)
