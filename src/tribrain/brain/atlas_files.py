@@ -21,7 +21,7 @@ import numpy as np
 from tribrain.brain.spaces import HEMISPHERES, TEMPLATES
 from tribrain.brain.templates import check_header
 from tribrain.errors import InputError, InputWarning
-from tribrain.files import one_line, require_file
+from tribrain.files import first_line, one_line, require_file
 
 SURFACE_FILES = (".annot", ".label.gii", ".gii", ".mgz", ".mgh")
 """Files of one hemisphere."""
@@ -164,8 +164,7 @@ def _loaded(path: Path, what: str) -> Any:
 
 
 def _damaged(path: Path, what: str, error: Exception) -> InputError:
-    told = (str(error) or type(error).__name__).splitlines()[0]
-    return InputError(f"{path.name} cannot be read as {what}: {one_line(told)}")
+    return InputError(f"{path.name} cannot be read as {what}: {first_line(error)}")
 
 
 def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:

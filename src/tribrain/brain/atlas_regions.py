@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tribrain.brain.atlas_files import NO_REGION, Labels
-from tribrain.brain.meshes import medial_wall, to_template
+from tribrain.brain.meshes import medial_wall, moved, to_template
 from tribrain.brain.spaces import FSAVERAGE, HEMISPHERES, MESHES, TEMPLATES, Space, Voxels
 from tribrain.errors import InputError, InputWarning
 from tribrain.files import one_line
@@ -222,9 +222,9 @@ def regions_of_volume(
             f"{what}: neither its header nor its name tells its template; put tpl-TEMPLATE in the "
             f"name, TEMPLATE one of {', '.join(TEMPLATES)}"
         )
-    mm = apply_affine(voxels.affine, voxels.indices)
-    mm = apply_affine(_between(voxels.template, template), mm)
-    index = np.rint(apply_affine(np.linalg.inv(affine), mm)).astype(int)
+    mm = moved(voxels.indices, voxels.affine)
+    mm = moved(mm, _between(voxels.template, template))
+    index = np.rint(moved(mm, np.linalg.inv(affine))).astype(int)
     inside = ((index >= 0) & (index < labels.values.shape)).all(axis=1)
     looked = np.full(len(index), NO_REGION, np.int32)
     looked[inside] = labels.values[tuple(index[inside].T)]
@@ -238,10 +238,6 @@ def regions_of_volume(
         f"{len(labels.names)} names, {len(regions)} of them at these voxels"
     )
     return _distinct(regions, what), told
-
-
-def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ affine[:3, :3].T + affine[:3, 3]
 
 
 def _between(template: str, other: str) -> np.ndarray:

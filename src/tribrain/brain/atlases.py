@@ -55,7 +55,7 @@ from tribrain.brain.atlas_regions import (
 from tribrain.brain.regions import region_vertices
 from tribrain.brain.spaces import HEMISPHERES, Space
 from tribrain.errors import InputError
-from tribrain.files import one_line
+from tribrain.files import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -294,7 +294,7 @@ def _load_known(name: str, space: Space, label_map: str | None) -> Atlas:
     except InputError:
         raise
     except Exception as error:  # whatever is wrong with the network or the server
-        told = one_line((str(error) or type(error).__name__).splitlines()[0])[:80]
+        told = first_line(error)[:80]
         problem = problem or _not_here(name, meshes, f"nilearn could not fetch it ({told})")
     else:
         if fetched is not None:

@@ -23,9 +23,9 @@ import numpy as np
 from tribrain.brain.cifti_axes import brain_axis, metadata, parcel_axis, space_of_axis
 from tribrain.brain.series import BoldSeries
 from tribrain.brain.spaces import Space, parcel_space
-from tribrain.brain.volume_files import readable, whole_file
+from tribrain.brain.volume_files import readable
 from tribrain.errors import InputError
-from tribrain.files import require_file
+from tribrain.files import require_file, whole_file
 
 _INTENTS = {  # extension: code and name in the NIfTI header
     ".dtseries.nii": (3002, "ConnDenseSeries"),

@@ -19,7 +19,7 @@ from tribrain.brain.region_tables import atlas_for, over_time
 from tribrain.brain.response import Response, place, space_of
 from tribrain.brain.response_files import FORMATS, checked_lag, read_response, write_files
 from tribrain.errors import InputError
-from tribrain.files import bids_label, one_line, safe_name, whole_folder
+from tribrain.files import bids_label, first_line, safe_name, whole_folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -182,8 +182,7 @@ def load_response(directory: str | Path) -> Response:
         provenance = dict(json.loads(description.read_text("utf-8")))
         stated = provenance["response"]["sha256"]
     except Exception as error:  # whatever a damaged store brings about in its reader
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{stores[0]} cannot be read as a response: {one_line(first)}") from None
+        raise InputError(f"{stores[0]} cannot be read as a response: {first_line(error)}") from None
     if _checksum(data.values) != stated:
         raise InputError(f"{stores[0]} cannot be read as a response: its values are damaged")
     for key in ("response", "written", "files", "regions"):

@@ -278,6 +278,12 @@ def to_template(mesh: str, template: str) -> np.ndarray:
     return matrix
 
 
+def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 3) through an affine (4, 4)."""
+    result: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return result
+
+
 def midsurface(hemisphere: str, mesh: str = "fsaverage5") -> np.ndarray:
     """Vertices (n, 3) midway between white and pial surface, mm as in `surface`."""
     return surface(mesh, hemisphere, "mid")[0]

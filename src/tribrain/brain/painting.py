@@ -27,7 +27,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from tribrain.brain.meshes import medial_wall, midsurface, surface, to_template
+from tribrain.brain.meshes import medial_wall, midsurface, moved, surface, to_template
 from tribrain.brain.spaces import HEMISPHERES, MESHES, TEMPLATES, Voxels, check_affine, mesh_space
 from tribrain.errors import InputError
 
@@ -150,7 +150,7 @@ class Ribbon:
         from scipy.spatial import KDTree
 
         grid_ = self.voxels
-        centres = _move(grid_.indices, grid_.affine)
+        centres = moved(grid_.indices, grid_.affine)
         owns = np.zeros(2 * MESHES[self.mesh], bool)
         owns[self.owners] = True
         if not self.medial_wall:
@@ -158,8 +158,8 @@ class Ribbon:
         parts = []
         for side in HEMISPHERES:
             span = mesh_space(self.mesh).slice(side)
-            middle = _move(midsurface(side, self.mesh), to_template(self.mesh, grid_.template))
-            voxel = np.rint(_move(middle, np.linalg.inv(grid_.affine)))
+            middle = moved(midsurface(side, self.mesh), to_template(self.mesh, grid_.template))
+            voxel = np.rint(moved(middle, np.linalg.inv(grid_.affine)))
             inside = ((voxel >= 0) & (voxel < grid_.shape)).all(axis=1)
             wanted = np.flatnonzero(inside & ~owns[span])
             own = np.flatnonzero((self.vertices >= span.start) & (self.vertices < span.stop))
@@ -263,7 +263,7 @@ def _samples(
     step = _STEP / np.linalg.norm(to_voxels[:3, :3], axis=1).max()  # mm
     for side in HEMISPHERES:
         matrix = to_template(mesh, template)
-        white, pial = (_move(surface(mesh, side, kind)[0], matrix) for kind in ("white", "pial"))
+        white, pial = (moved(surface(mesh, side, kind)[0], matrix) for kind in ("white", "pial"))
         faces = surface(mesh, side)[1]
         edges = [
             np.linalg.norm(points[faces] - points[np.roll(faces, 1, axis=1)], axis=-1)
@@ -271,7 +271,7 @@ def _samples(
         ]
         along = _parts(np.max(edges, axis=(0, 2)), step)
         across = _parts(np.linalg.norm(pial - white, axis=1)[faces].max(axis=1), step)
-        white, pial = _move(white, to_voxels), _move(pial, to_voxels)
+        white, pial = moved(white, to_voxels), moved(pial, to_voxels)
         first = mesh_space(mesh).slice(side).start
         for n, m in np.unique(np.stack([along, across], axis=1), axis=0):
             weights, depths = _lattice(n), np.linspace(0, 1, m + 1)[:, None, None, None]
@@ -296,11 +296,5 @@ def _lattice(n: int) -> np.ndarray:
     return np.stack([n - i - j, i, j], axis=1) / n
 
 
-def _move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (n, 3) through an affine (4, 4)."""
-    moved: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
-    return moved
-
-
 def _told(affine: np.ndarray, index: tuple[int, ...]) -> str:
-    return ", ".join(f"{mm:g}" for mm in _move(np.array(index), affine))
+    return ", ".join(f"{mm:g}" for mm in moved(np.array(index), affine))

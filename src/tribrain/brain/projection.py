@@ -34,7 +34,7 @@ import numpy as np
 from tribrain.brain.templates import check_header, volume_template
 from tribrain.brain.volume_samples import matrix_of, matrix_without, sampling
 from tribrain.errors import InputError
-from tribrain.files import one_line, require_file
+from tribrain.files import first_line, require_file
 
 Progress = Callable[[str, int, int], None]
 
@@ -232,7 +232,7 @@ def _opened(image: Any) -> tuple[str, Any]:
         try:
             image = nib.load(name)
         except Exception as error:  # whatever a damaged file brings about in its reader
-            raise InputError(f"{name} cannot be read as volumes: {_first_line(error)}") from None
+            raise InputError(f"{name} cannot be read as volumes: {first_line(error)}") from None
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise InputError(f"{name} is a {type(image).__name__}; a NIfTI image of volumes fits")
     check_header(image, name)
@@ -261,7 +261,7 @@ def _blocks(name: str, image: Any, used: np.ndarray) -> Iterator[tuple[int, np.n
         try:
             block = next(blocks, None)
         except Exception as error:  # whatever a damaged file brings about in its reader
-            raise InputError(f"{name} cannot be read to its end: {_first_line(error)}") from None
+            raise InputError(f"{name} cannot be read to its end: {first_line(error)}") from None
         if block is None:
             return
         values = block.take(order, axis=1)
@@ -289,7 +289,3 @@ def _read(data: Any, size: int, step: int) -> Iterator[np.ndarray]:
             yield block
         while file.read(1_000_000):  # to the end, where the checksum of a packed file stands
             pass
-
-
-def _first_line(error: Exception) -> str:
-    return one_line((str(error) or type(error).__name__).splitlines()[0])

@@ -26,7 +26,7 @@ from tribrain.brain.spaces import HEMISPHERES, MESHES, Space, mesh_space, voxel_
 from tribrain.brain.surface_files import read_gifti, read_mgh, write_gifti, write_mgh
 from tribrain.brain.volume_files import check_located, read_volume, write_volume
 from tribrain.errors import InputError, InputWarning
-from tribrain.files import one_line, require_file
+from tribrain.files import first_line, one_line, require_file
 
 _TEMPLATE = "MNI152NLin6Asym"
 # What a sidecar says of a response beyond BIDS, and what `Response.data.attrs` calls it.
@@ -295,5 +295,4 @@ def _read_npz(path: Path) -> Response:
             rows, lag=lag, stimulus=stimulus, space=space, attrs=attrs, provenance={}
         )
     except Exception as error:  # whatever a damaged file brings about in its reader
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} cannot be read as a response: {one_line(first)}") from None
+        raise InputError(f"{path} cannot be read as a response: {first_line(error)}") from None

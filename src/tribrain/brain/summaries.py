@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tribrain.brain.meshes import medial_wall, midsurface, to_template
+from tribrain.brain.meshes import medial_wall, midsurface, moved, to_template
 from tribrain.brain.spaces import HEMISPHERES, Space
 from tribrain.errors import InputError
 
@@ -120,7 +120,7 @@ def _where(space: Space, index: int) -> tuple[str, int | None, tuple[float, floa
 
 
 def _millimetres(matrix: np.ndarray, point: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = (matrix[:3, :3] @ point + matrix[:3, 3]).tolist()
+    x, y, z = moved(point, matrix).tolist()
     return x, y, z
 
 

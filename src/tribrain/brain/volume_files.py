@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 from warnings import warn
 
 import numpy as np
@@ -32,7 +31,7 @@ from tribrain.brain.templates import (
     volume_template,
 )
 from tribrain.errors import InputError, InputWarning
-from tribrain.files import one_line, require_file
+from tribrain.files import first_line, require_file, whole_file
 
 _BLOCK = 64_000_000  # bytes of volumes that are read at once
 
@@ -217,18 +216,6 @@ def _layout_to_write(space: Space, template: str | None, resolution: int) -> _La
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside its place and move it there when it is whole."""
-    unfinished = path.with_name(f".{path.name}.partial-{uuid4().hex[:8]}")
-    try:
-        with unfinished.open("xb") as file:
-            yield file
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
 def _packed(file: IO[bytes], path: Path) -> Iterator[Any]:
     """The file itself, or gzip into it if its name says so; the same values, the same bytes."""
     if path.suffix == ".gz":
@@ -336,8 +323,7 @@ def readable(path: Path, reader: Callable[[], Any], kind: str = "NIfTI") -> Any:
     try:
         return reader()
     except Exception as error:  # whatever a damaged file brings about in its reader
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} cannot be read as {kind}: {one_line(first)}") from None
+        raise InputError(f"{path} cannot be read as {kind}: {first_line(error)}") from None
 
 
 def _layout_to_read(

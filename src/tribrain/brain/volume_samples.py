@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tribrain.brain.meshes import midsurface, surface, to_template
+from tribrain.brain.meshes import midsurface, moved, surface, to_template
 from tribrain.brain.spaces import FSAVERAGE, HEMISPHERES, MESHES, TEMPLATES, check_affine
 from tribrain.errors import InputError
 
@@ -114,7 +114,7 @@ def matrix_of(how: Sampling) -> Any:
         cortex = np.concatenate([_vertices(how, side, "pial") for side in HEMISPHERES])
         raise InputError(
             f"only {share:.0%} of the vertices of {how.mesh} lie in the volume: its affine puts "
-            f"it at {_extent(_move(ends, _affine(how)))}, and the cortex of {how.template} is at "
+            f"it at {_extent(moved(ends, _affine(how)))}, and the cortex of {how.template} is at "
             f"{_extent(cortex)}; a volume in that template with an affine that says so fits"
         )
     if how.mask is not None:
@@ -188,7 +188,7 @@ def _points(how: Sampling) -> Iterator[np.ndarray]:
                 points = points + steps * (white[first : first + _VERTICES, None] - points)
             elif how.kind == "ball":
                 points = points + how.radius * _ball()
-            yield _move(points, to_voxels)
+            yield moved(points, to_voxels)
 
 
 def _vertices(how: Sampling, side: str, kind: str) -> np.ndarray:
@@ -196,7 +196,7 @@ def _vertices(how: Sampling, side: str, kind: str) -> np.ndarray:
     points = midsurface(side, how.mesh) if kind == "mid" else surface(how.mesh, side, kind)[0]
     if how.mesh in FSAVERAGE and how.coordinates == "published":
         return points
-    return _move(points, to_template(how.mesh, how.template))
+    return moved(points, to_template(how.mesh, how.template))
 
 
 @cache
@@ -237,12 +237,6 @@ def _ball() -> np.ndarray:
 
 def _affine(how: Sampling) -> np.ndarray:
     return np.frombuffer(how.affine).reshape(4, 4)
-
-
-def _move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (..., 3) through an affine (4, 4)."""
-    moved: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
-    return moved
 
 
 def _extent(points: np.ndarray) -> str:

@@ -27,7 +27,7 @@ from tribrain.features.backbones import pick_device
 from tribrain.features.extract import Progress, extract_features, find_backbones
 from tribrain.features.pieces import Extractors
 from tribrain.features.store import Store
-from tribrain.files import sha256
+from tribrain.files import sha256, whole_file
 from tribrain.stimuli.stimulus import Stimulus
 from tribrain.studies.prepared import PreparedStudy, open_prepared
 from tribrain.studies.prepared_files import MANIFEST
@@ -387,9 +387,8 @@ def _write_metrics(out: Path, epochs: Sequence[Mapping[str, float | None]]) -> N
         }
         for row in epochs
     ]
-    partial = out / ".metrics.partial"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    partial.replace(out / "metrics.jsonl")
+    with whole_file(out / "metrics.jsonl") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
     with (out / "metrics.csv").open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()

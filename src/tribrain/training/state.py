@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from tribrain.errors import InputError
-from tribrain.files import one_line, require_file
+from tribrain.files import first_line, require_file
 from tribrain.training.data import Stretch, TrainingData
 from tribrain.training.settings import TrainingSettings
 
@@ -84,9 +84,8 @@ def save_state(path: Path, state: State) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except Exception as error:  # safetensors has errors of its own for a full disk
-        first = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path} cannot be written ({one_line(first)}); what was saved before is whole, and "
+            f"{path} cannot be written ({first_line(error)}); what was saved before is whole, and "
             "once there is room training can be resumed from it"
         ) from None
     finally:
@@ -127,10 +126,9 @@ def load_state(path: Path) -> State:
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged file brings about
-        first = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path} is damaged ({one_line(first)}); delete it to begin anew, or put a copy of it "
-            "in its place"
+            f"{path} is damaged ({first_line(error)}); delete it to begin anew, or put a copy of "
+            "it in its place"
         ) from None
 
 

@@ -17,7 +17,7 @@ from tribrain.brain.volume_files import read_mask
 from tribrain.encoder.models import load_model
 from tribrain.errors import InputError
 from tribrain.features.extract import Progress
-from tribrain.files import sha256
+from tribrain.files import sha256, whole_file
 from tribrain.stimuli.pictures import PictureEvent
 from tribrain.stimuli.stimulus import Stimulus
 from tribrain.stimuli.words import Word
@@ -147,10 +147,8 @@ def words_to_file(path: Path, out: Path | None = None, **how: Any) -> tuple[Path
     out = Path(f"{stimulus.name}_words.tsv") if out is None else out
     if out.exists() and out.resolve() == path.resolve():
         raise InputError(f"--out {out} is the stimulus itself")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    partial.write_text(words_table(stimulus.words), "utf-8")
-    partial.replace(out)
+    with whole_file(out) as file:
+        file.write(words_table(stimulus.words).encode())
     return out, stimulus
 
 

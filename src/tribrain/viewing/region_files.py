@@ -9,6 +9,7 @@ import tribrain
 from tribrain.brain.atlas_places import KNOWN
 from tribrain.brain.atlases import groups_table
 from tribrain.errors import InputError
+from tribrain.files import whole_file
 
 
 def printed_regions(
@@ -34,10 +35,9 @@ def printed_regions(
         raise InputError(f"--out {out.name}: a name that ends in .tsv fits")
     table = tribrain.load_response(response).region_table(atlas, **options)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(f".{out.name}.partial")
-        table.to_csv(partial, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
-        partial.replace(out)
+        with whole_file(out) as file:
+            text = table.to_csv(sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+            file.write(text.encode())
     shown = table.head(top) if top else table
     lines = shown.to_string(
         index=False,
