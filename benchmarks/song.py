@@ -1,18 +1,25 @@
-"""The SONG benchmark: the recipe `song`, several seeds and their average, beside tuned ridge.
+"""The SONG benchmark: transformers, single and averaged, beside tuned ridge and kernel ridge.
 
 Splits are those of the study (`tribrain.studies.song`): W3 tests the last part of each film, X
 whole films that were not trained on; 20 people train, 6 are held out. BOLD is z-scored by person,
 parcel and run on the rows of each part. Scores are of runs, then their mean over the runs:
 
 r        mean over parcels and the 20 people of the correlation with their own prediction
-zero     the same for the 6 held out, predicted by the row of people never seen (ridge: the group's)
+norm     r over the leave-one-out correlation between people (parcels above 0.1); no upper bound
+zero     as r, for the 6 held out, predicted by the row of people never seen (ridge: the group's)
 R_group  the prediction for people never seen against the mean of the 26
+ratio    R_group over the median person's correlation with the mean of the others; may exceed 1
 
-Errors are standard errors over people. Ridge is trained on each person's own rows ("own") or on
-the mean of the 20 ("group"); penalty, fading of the components and a lag of -1 to 1 s are chosen
-by leaving out a film of the training rows.
+Errors of r and zero are standard errors over people, of R_group over draws of blocks of 30 s.
+Differences are of paired draws of blocks, and of people; "beats" needs an interval without 0.
 
-Usage: python benchmarks/song.py FOLDER [--seeds 3] [--splits W3 X] [--set training.epochs=12]
+Few shot (W3): the 6 held out have 5 to 47.9 minutes of their own, the first rows of each run.
+
+Usage: python benchmarks/song.py FOLDER --keep KEPT [--seeds 5] [--others 4] [--splits W3 X]
+           [--parts baselines members few] [--set training.epochs=12] [--threads 1]
+
+What was trained or fitted lies in KEPT, and is not worked out again. Seconds add up those of all
+that is averaged; what only the draws take is not in them.
 """
 
 from __future__ import annotations
@@ -20,263 +27,163 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tribrain.studies.groups import Span
+from song_baselines import kept_baselines, rest_settings, with_rest
+from song_few import few_shots
+from song_members import Member, member, people
+from song_rows import Bench, Judged, Predicted, averaged, ceilings, draws, summary
 from tribrain.studies.prepare import prepare
 from tribrain.studies.prepared import PreparedStudy, open_prepared
-from tribrain.studies.song import FILMS, HELD_OUT, SPLITS, TRAINED, Song, Split
-from tribrain.training.data import TrainingData, faded, stimulus_series
-from tribrain.training.loop import train
-from tribrain.training.run import new_encoder
-from tribrain.training.settings import TrainingRecipe, read_recipe
-from tribrain.training.validation import predictions
+from tribrain.studies.song import FILMS, SPLITS, TRAINED, Song
+from tribrain.training.settings import read_recipe
 
-PENALTIES = np.logspace(0, 6, 13)
-FADINGS = (0.0, 0.25, 0.5)
-LAGS = (-1, 0, 1)
-
-Rows = dict[tuple[str, str], np.ndarray]  # (film, person) to z-scored (rows, parcels)
+_LONGER = ("80 s", ("data.length=80", "training.batch=12"))
+_LONGEST = ("100 s", ("data.length=100", "training.batch=10"))
+OTHERS = ((*_LONGER, 0), (*_LONGER, 1), (*_LONGEST, 0), (*_LONGEST, 1))
+"""Further members, with longer windows: name, changes to the recipe, seed."""
+OWN_RBF = "RBF + ridge on each person's rest"
 
 
-class Bench:
-    """Recordings and components of one split, cut and z-scored."""
-
-    def __init__(self, study: PreparedStudy, split: Split) -> None:
-        self.study, self.split = study, split
-        self.people = (*TRAINED, *HELD_OUT)
-        self.train = self._cut(split.train)
-        self.test = self._cut(split.test)
-        series = stimulus_series([study], lambda stimulus: None)
-        self.components = {
-            run.task: series[run.shown[0].source.content()].values["components"][0].T
-            for run in study.runs
-        }
-
-    def _cut(self, rows: Mapping[str, tuple[int, int]]) -> Rows:
-        found = {}
-        for run in self.study.runs:
-            if run.task in rows and run.subject in self.people:
-                first, last = rows[run.task]
-                values = self.study.window(run, first - round(run.origin), last - first, np.float64)
-                found[run.task, run.subject] = zscored(values)
-        return found
-
-    def spans(self) -> dict[Span, str]:
-        """Sides of the spans for `TrainingData`, which reads BOLD 5 s after the features."""
-        found = {}
-        for side, rows in (("train", self.split.train), ("test", self.split.test)):
-            for run in self.study.runs:
-                if run.task not in rows or run.subject not in self.people:
-                    continue
-                first, last = rows[run.task]
-                held = "" if run.subject in TRAINED else "held "
-                span = Span("song", run.name, run.subject, first - 5.0, last - 5.0, run.task)
-                found[span] = held + side
-        return found
+def members(
+    benches: Sequence[Bench], song: Song, given: argparse.Namespace, split: str
+) -> dict[str, list[Member]]:
+    """Members by name, one a part of the split each."""
+    found = {}
+    wanted: list[tuple[str, tuple[str, ...], int]] = [("60 s", (), n) for n in range(given.seeds)]
+    for name, changes, seed in (*wanted, *OTHERS[: given.others]):
+        recipe = read_recipe("song", [*changes, *given.changes])
+        found[f"{name}, seed {seed}"] = [
+            member(bench, song, recipe, seed, given.keep / f"{split}-{number}")
+            for number, bench in enumerate(benches)
+        ]
+    return found
 
 
-def zscored(values: np.ndarray) -> np.ndarray:
-    """Each column with mean 0 and standard deviation 1; columns that do not vary stay 0."""
-    scale = values.std(axis=0)
-    return (values - values.mean(axis=0)) / np.where(scale > 0, scale, np.inf)
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Correlation of each column of two arrays (rows, columns)."""
-    return (zscored(a) * zscored(b)).mean(axis=0)
-
-
-def scores(bench: Bench, own: Rows, group: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """Mean and standard error over people of r and zero; R_group.
-
-    Parameters
-    ----------
-    own : dict of (film, person) to ndarray (rows, parcels)
-        Predictions for those who are trained on.
-    group : dict of film to ndarray (rows, parcels)
-        Predictions for people never seen.
-    """
-    films = sorted({film for film, _ in bench.test})
-
-    def over_people(people: tuple[str, ...], predicted: Callable[[str, str], np.ndarray]) -> tuple:
-        values = np.array(
-            [
-                np.mean([correlation(predicted(f, p), bench.test[f, p]).mean() for f in films])
-                for p in people
-            ]
+def table(split: str, benches: Sequence[Bench], song: Song, given: argparse.Namespace) -> None:
+    """Print the scores of a split."""
+    ways: dict[str, list[Predicted]] = {}
+    isc, median = ceilings(benches)
+    print(f"\n{split}: between people {isc:.3f}, median person {median:.3f}")
+    if "baselines" in given.parts:
+        kept = [
+            kept_baselines(bench, given.keep / f"{split}-{number}-baselines.npz")
+            for number, bench in enumerate(benches)
+        ]
+        ways |= {name: [part[name] for part in kept] for name in kept[0]}
+        kernel = zip(benches, ways["RBF kernel ridge, group"], strict=True)
+        ways[OWN_RBF] = [_with_own_rest(bench, one) for bench, one in kernel]
+    if "members" in given.parts:
+        ways |= _members_and_means(
+            {
+                name: [people(b, one) for b, one in zip(benches, parts, strict=True)]
+                for name, parts in members(benches, song, given, split).items()
+            },
+            given.seeds,
+            ways,
         )
-        return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-
-    means = {f: np.mean([bench.test[f, p] for p in bench.people], axis=0) for f in films}
-    together = [correlation(group[f], means[f]).mean() for f in films]
-    return {
-        "r": over_people(TRAINED, lambda f, p: own[f, p]),
-        "zero": over_people(HELD_OUT, lambda f, p: group[f]),
-        "R_group": (float(np.mean(together)), float("nan")),
+    judged = {
+        name: [Judged(b, one) for b, one in zip(benches, parts, strict=True)]
+        for name, parts in ways.items()
     }
-
-
-def design(bench: Bench, film: str, rows: tuple[int, int], fading: float, lag: int) -> np.ndarray:
-    """Faded components (rows, 100) of some rows, `lag` seconds earlier than the BOLD."""
-    components = bench.components[film]
-    at = np.clip(np.arange(*rows) - lag, 0, len(components) - 1)
-    return zscored(components[at]) * np.arange(1, components.shape[1] + 1) ** -fading
-
-
-def ridge_weights(x: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> np.ndarray:
-    """Weights (penalties, features, targets) by one singular value decomposition."""
-    u, s, vt = np.linalg.svd(x, full_matrices=False)
-    uy = u.T @ y
-    return np.stack([vt.T @ ((s / (s * s + penalty))[:, None] * uy) for penalty in penalties])
-
-
-def ridge(bench: Bench, targets: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
-    """Predicted test rows of each film, by ridge whose settings are chosen on training rows."""
-    films = sorted(bench.split.train)
-    y = {film: targets(film) for film in films}
-    best = (-np.inf, 0.0, 0, 0)
-    for fading in FADINGS:
-        for lag in LAGS:
-            x = {f: design(bench, f, bench.split.train[f], fading, lag) for f in films}
-            found = np.zeros(len(PENALTIES))
-            for left in films:
-                rest = [film for film in films if film != left]
-                weights = ridge_weights(
-                    np.concatenate([x[f] for f in rest]),
-                    np.concatenate([y[f] for f in rest]),
-                    PENALTIES,
-                )
-                found += [correlation(x[left] @ w, y[left]).mean() for w in weights]
-            place = int(found.argmax())
-            best = max(best, (float(found[place]), fading, lag, place))
-    _, fading, lag, place = best
-    x = np.concatenate([design(bench, f, bench.split.train[f], fading, lag) for f in films])
-    (weights,) = ridge_weights(
-        x, np.concatenate([y[f] for f in films]), PENALTIES[place : place + 1]
-    )
-    return {
-        film: design(bench, film, rows, fading, lag) @ weights
-        for film, rows in bench.split.test.items()
-    }
-
-
-def ridge_scores(bench: Bench) -> dict[str, dict[str, tuple[float, float]]]:
-    """Scores of ridge on each person's own rows, and on the group's mean."""
-    group = ridge(bench, lambda film: np.mean([bench.train[film, p] for p in TRAINED], axis=0))
-    own: Rows = {}
-    for person in TRAINED:
-        found = ridge(bench, lambda film, person=person: bench.train[film, person])
-        own |= {(film, person): rows for film, rows in found.items()}
-    of_group = {(film, person): rows for film, rows in group.items() for person in TRAINED}
-    return {
-        "ridge, own, tuned": scores(bench, own, group),
-        "ridge, group, tuned": scores(bench, of_group, group),
-    }
-
-
-def trained(bench: Bench, recipe: TrainingRecipe, seed: int) -> tuple[Rows, dict[str, np.ndarray]]:
-    """Predictions of one seed: for those trained on, and for people never seen."""
-    torch.manual_seed(seed)
-    series = stimulus_series([bench.study], lambda stimulus: None)
-    data = TrainingData(
-        [bench.study],
-        bench.spans(),
-        {content: faded(one, recipe.data.fading) for content, one in series.items()},
-        {f"song/{person}": row for row, person in enumerate(TRAINED)},
-        frequency=recipe.features.frequency,
-        length=recipe.data.length,
-        step=recipe.data.step,
-        standardise=True,
-    )
-    settings = type(recipe.training)(**{**vars(recipe.training), "seed": seed})
-    encoder = new_encoder(
-        type(recipe)(recipe.data, recipe.features, recipe.encoder, settings), data
-    )
-    model, _ = train(encoder, data, settings, validate=False)
-    own = {
-        (stretch.run.task, stretch.run.subject): predicted.astype(np.float64)
-        for stretch, predicted, _ in predictions(model, data, data.side("test"))
-    }
-    one = [s for s in data.side("test") if s.run.subject == TRAINED[0]]
-    group = {
-        stretch.run.task: predicted.astype(np.float64)
-        for stretch, predicted, _ in predictions(model, data, one, unseen=True)
-    }
-    return own, group
-
-
-def averaged(parts: list[tuple[Rows, dict[str, np.ndarray]]]) -> tuple[Rows, dict]:
-    """Mean of z-scored predictions."""
-    own = {key: np.mean([zscored(o[key]) for o, _ in parts], axis=0) for key in parts[0][0]}
-    group = {key: np.mean([zscored(g[key]) for _, g in parts], axis=0) for key in parts[0][1]}
-    return own, group
-
-
-def merged(found: list[dict[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
-    """Mean over the parts of a split (X has three), errors as of independent parts."""
-    return {
-        key: (
-            float(np.mean([one[key][0] for one in found])),
-            float(np.sqrt(np.mean([one[key][1] ** 2 for one in found]))),
+    drawn = dict(zip(judged, draws(list(judged.values())), strict=True))
+    print(f"{'':38}{'r':>15}{'norm':>6}{'zero':>16}{'R_group':>16}{'ratio':>7}{'seconds':>9}")
+    for name, parts in judged.items():
+        found = summary(parts)
+        r, zero, group = (found[key] for key in ("r", "zero", "R_group"))
+        print(
+            f"{name:38}{r[0]:>7.3f} ± {r[1]:.3f}{r[0] / isc:>6.2f}{zero[0]:>8.3f} ± {zero[1]:.3f}"
+            f"{group[0]:>8.3f} ± {drawn[name]['R_group'].std():.3f}{group[0] / median:>7.2f}"
+            f"{sum(part.seconds for part in ways[name]):>9.0f}",
+            flush=True,
         )
-        for key in found[0]
-    }
+    print("differences, 95 % of the draws")
+    for name in (name for name in ways if name.startswith("mean")):
+        for rival in (name for name in ways if name.startswith(("ridge, ", "RBF kernel"))):
+            print(f"{name} less {rival}: {_differences(drawn[name], drawn[rival])}", flush=True)
+
+
+def _members_and_means(
+    single: Mapping[str, list[Predicted]], seeds: int, rivals: Mapping[str, list[Predicted]]
+) -> dict[str, list[Predicted]]:
+    """Members, their averages, and the averages with kernel ridge and ridge, where those are."""
+    ways = {f"transformer, {name}": found for name, found in single.items()}
+    every = list(single.values())  # those of the recipe itself come first
+    for count, name in ((3, "mean of 3 seeds"), (seeds, f"mean of {seeds} seeds")):
+        if 1 < count <= seeds:
+            ways[name] = _mean(every[:count])
+    if len(every) > seeds:
+        ways[f"mean of all {len(every)}"] = _mean(every)
+    if rivals:
+        rbf, ridge = rivals[OWN_RBF], rivals["ridge, own, tuned"]
+        for name in [name for name in ways if name.startswith("mean")]:
+            ways[f"{name} + RBF"] = _mean([ways[name], rbf])
+            ways[f"{name} + RBF + ridge"] = _mean([ways[name], rbf, ridge], [2, 2, 1])
+    return ways
+
+
+def _with_own_rest(bench: Bench, kernel: Predicted) -> Predicted:
+    start = time.perf_counter()
+    settings = rest_settings(bench)
+    own = with_rest(bench, kernel.group, settings, bench.split.train, bench.train, TRAINED)
+    return Predicted(own, kernel.group, kernel.seconds + time.perf_counter() - start)
+
+
+def _mean(
+    ways: Sequence[list[Predicted]], weights: Sequence[float] | None = None
+) -> list[Predicted]:
+    return [averaged(parts, weights) for parts in zip(*ways, strict=True)]
+
+
+def _differences(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> str:
+    parts = []
+    for key in ("r", "zero", "R_group"):
+        low, high = np.percentile(one[key] - other[key], (2.5, 97.5))
+        parts.append(f"{key} {low:+.3f} to {high:+.3f}{' beats' if low > 0 else ''}")
+    return "; ".join(parts)
+
+
+def opened(song: Song, keep: Path) -> PreparedStudy:
+    """The study, prepared in `keep` if it was not."""
+    prepare(song, keep / "song", detrend=False, standardize=None, dtype="float32")
+    study = open_prepared(keep / "song")
+    assert {run.task for run in study.runs} == set(FILMS)
+    return study
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="folder of what was worked out")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--others", type=int, default=len(OTHERS), help="further members")
     parser.add_argument("--splits", nargs="+", default=["W3", "X"], choices=sorted(SPLITS))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    known = ("baselines", "members", "few")
+    parser.add_argument("--parts", nargs="+", default=known, choices=known)
     parser.add_argument("--set", nargs="*", default=[], dest="changes")
-    parser.add_argument("--no-ridge", action="store_true")
     given = parser.parse_args()
-    recipe = read_recipe("song", given.changes)
+    torch.set_num_threads(given.threads)
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "song"
-        prepare(Song(given.folder), store, detrend=False, standardize=None, dtype="float32")
-        study = open_prepared(store)
-        assert {run.task for run in study.runs} == set(FILMS)
-        print(f"{'':28}{'r':>16}{'zero':>16}{'R_group':>9}{'seconds':>9}")
+        given.keep = given.keep or Path(folder)
+        given.keep.mkdir(parents=True, exist_ok=True)
+        song = Song(given.folder)
+        study = opened(song, given.keep)
         for name in given.splits:
-            print(name)
             benches = [Bench(study, split) for split in SPLITS[name]]
-            if not given.no_ridge:
-                start = time.perf_counter()
-                tables = [ridge_scores(bench) for bench in benches]
-                spent = time.perf_counter() - start
-                for kind in tables[0]:
-                    show(kind, merged([table[kind] for table in tables]), spent)
-            results: list[list] = [[] for _ in benches]
-            for seed in range(given.seeds):
-                start = time.perf_counter()
-                for bench, found in zip(benches, results, strict=True):
-                    found.append(trained(bench, recipe, seed))
-                spent = time.perf_counter() - start
-                show(
-                    f"transformer, seed {seed}",
-                    merged([scores(b, *f[-1]) for b, f in zip(benches, results, strict=True)]),
-                    spent,
-                )
-            if given.seeds > 1:
-                show(
-                    f"transformer, {given.seeds} seeds averaged",
-                    merged(
-                        [scores(b, *averaged(f)) for b, f in zip(benches, results, strict=True)]
-                    ),
-                    float("nan"),
-                )
-
-
-def show(name: str, found: dict[str, tuple[float, float]], seconds: float) -> None:
-    """Print a row."""
-    pairs = "".join(f"{found[k][0]:>8.3f} ± {found[k][1]:.3f}" for k in ("r", "zero"))
-    print(f"{name:28}{pairs}{found['R_group'][0]:>9.3f}{seconds:>9.0f}", flush=True)
+            if {"baselines", "members"} & set(given.parts):
+                table(name, benches, song, given)
+            if name == "W3" and "few" in given.parts:
+                every = members(benches, song, given, name).values()
+                kernel = kept_baselines(benches[0], given.keep / f"{name}-0-baselines.npz")
+                group = kernel["RBF kernel ridge, group"].group
+                few_shots(benches[0], [parts[0] for parts in every], given.seeds, group)
+    print(f"\n{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@ from typing import Annotated
 
 import typer
 
+from tribrain.cli_adapt import adapt
+from tribrain.cli_ensemble import ensemble
+from tribrain.cli_options import Backbones, CacheFolder, Device, NoCache, chosen_cache
+from tribrain.cli_quickstart import quickstart
 from tribrain.cli_study import study_app
 from tribrain.cli_train import train
 from tribrain.errors import InputError, InputWarning
@@ -24,16 +28,15 @@ app.add_typer(models_app, name="models")
 cache_app = typer.Typer(help="Look at the features that are kept, check them, make room.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 app.add_typer(study_app, name="study", no_args_is_help=True)
+app.command()(quickstart)
 app.command()(train)
+app.command()(adapt)
+app.command()(ensemble)
 
 Precision = Annotated[str, typer.Option(help="Of the backbones: auto, fp32, bf16 or fp16.")]
 ExactContext = Annotated[
     bool, typer.Option(help="Long texts: never more context than published; slow.")
 ]
-CacheFolder = Annotated[
-    Path | None, typer.Option("--cache", help="Folder where features are kept.")
-]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no features.")]
 Transcript = Annotated[
     Path | None, typer.Option(help="Word times: .tsv .csv .srt .vtt .TextGrid .json .ctm")
 ]
@@ -99,10 +102,8 @@ def predict(
         typer.Option(help="Someone it was trained on. (default: a person never seen)"),
     ] = None,
     overlap: Annotated[float, typer.Option(help="Seconds that windows share.")] = 0.0,
-    backbones: Annotated[
-        Path | None, typer.Option(help="Folder with a Hugging Face folder a backbone.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    backbones: Backbones = None,
+    device: Device = "auto",
     precision: Precision = "auto",
     exact_context: ExactContext = False,
     cache: CacheFolder = None,
@@ -144,7 +145,7 @@ def predict(
             device=device,
             precision=precision,
             exact_context=exact_context,
-            cache=_cache(cache, no_cache),
+            cache=chosen_cache(cache, no_cache),
             duration=duration,
             language=language,
             heard={
@@ -181,7 +182,7 @@ def words(
     aligner: Aligner = "auto",
     pace: Pace = "speaking",
     speak: Speak = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Find the words and their times; correct the table by hand and give it to --transcript."""
     from collections import Counter
@@ -227,10 +228,8 @@ def features(
     modalities: Annotated[
         str | None, typer.Option(help="Some of text,audio,video. (default: all there are)")
     ] = None,
-    backbones: Annotated[
-        Path | None, typer.Option(help="Folder with a Hugging Face folder a backbone.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    backbones: Backbones = None,
+    device: Device = "auto",
     precision: Precision = "auto",
     exact_context: ExactContext = False,
     compile: Annotated[bool, typer.Option(help="Compile the backbones (torch.compile).")] = False,
@@ -262,7 +261,7 @@ def features(
             exact_context=exact_context,
             compile_blocks=compile,
             cluster=cluster,
-            cache=_cache(cache, no_cache),
+            cache=chosen_cache(cache, no_cache),
             duration=duration,
             language=language,
             overwrite=overwrite,
@@ -395,12 +394,6 @@ def convert(model: str, out: Annotated[Path, typer.Argument(help="Folder to writ
 
     convert_model(model, out)
     typer.echo(f"written to {out}")
-
-
-def _cache(folder: Path | None, no_cache: bool) -> Path | bool:
-    if folder is not None and no_cache:
-        raise InputError("--cache and --no-cache contradict each other; give one")
-    return False if no_cache else folder or True
 
 
 def _number(text: str | None) -> int | str | None:

@@ -9,12 +9,15 @@ import secrets
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from tribrain.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def require_file(path: str | Path, what: str) -> Path:
@@ -132,3 +135,18 @@ def _exchange(written: Path, aside: Path, destination: Path, replaced: Collectio
         if made:
             destination.rmdir()
         raise
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file with the permissions that new files have.
+
+    The library itself writes files that nobody but their owner may read.
+    """
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), path, dict(metadata or {}))
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import checkpoint_makers
 import makers
@@ -33,6 +35,20 @@ def change_json(folder: Path, key: str, value: Any) -> Path:
         place[last] = value
     (folder / "model.json").write_text(json.dumps(description))
     return folder
+
+
+def test_a_head_saved_as_one_parameter_loads_the_same(own):
+    """Folders were saved so while all rows of the head were one parameter (S, R, V)."""
+    _, expected = load_folder(own)
+    state = load_file(own / "model.safetensors")
+    for part in ("weight", "bias"):
+        names = [f"head.rows.{row}.{part}" for row in range(expected.n_subjects)]
+        state[f"head.{part}"] = torch.stack([state.pop(name) for name in names])
+    save_file(state, own / "model.safetensors")
+    found = load_folder(own)[1].state_dict()
+    assert found.keys() == expected.state_dict().keys()
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found[name], value), name
 
 
 # --- damaged checkpoints of our own format -------------------------------------------------------

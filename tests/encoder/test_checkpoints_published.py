@@ -71,8 +71,8 @@ def test_superfluous_weights_are_named(published):
         ("model.time_pos_embed", "position", (2, 8, 96)),
         ("model.encoder.layers.0.1.to_q.weight", "attention.query.weight", (96, 48)),
         ("model.encoder.rotary_pos_emb.inv_freq", "inverse_frequencies", (8,)),
-        ("model.predictor.weights", "head.weight", (3, 16, 5)),
-        ("model.predictor.bias", "head.bias", (2, 4)),
+        ("model.predictor.weights", "head.rows.0.weight", (3, 16, 5)),
+        ("model.predictor.bias", "head.rows.0.bias", (3, 5)),
         ("model.encoder.final_norm.g", "final_norm.gain", ()),
     ],
 )

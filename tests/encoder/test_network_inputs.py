@@ -70,19 +70,25 @@ def test_a_head_of_one_row_is_that_of_the_unseen_subject():
 
 def test_subject_head_reads_the_weights_of_each_window_s_row():
     torch.manual_seed(0)
-    head = SubjectHead(3, 4, 2).requires_grad_(False)
-    head.bias.data = torch.randn(3, 2)
+    head = SubjectHead([2, 2, 2], 4).requires_grad_(False)
+    for row in head.rows:
+        row.bias.copy_(torch.randn(2))
     x, rows = torch.randn(4, 3, 4), torch.tensor([1, 2, 1, 0])
-    expected = torch.stack([x[n] @ head.weight[r] + head.bias[r] for n, r in enumerate(rows)])
+    expected = torch.stack(
+        [x[n] @ head.rows[r].weight + head.rows[r].bias for n, r in enumerate(rows)]
+    )
     assert close(head(x, rows), expected)
 
 
 def test_gradients_reach_every_weight_that_takes_part():
     encoder = small_encoder().requires_grad_(True)
     encoder(draw_features(), torch.tensor([0, 2])).square().sum().backward()
-    head = encoder.head.weight.grad.abs().amax((1, 2))
-    assert (head > 0).tolist() == [True, False, True]
-    others = [weight for name, weight in encoder.named_parameters() if name != "position"]
+    assert all(weight.grad is None for weight in encoder.head.rows[1].parameters())
+    others = [
+        weight
+        for name, weight in encoder.named_parameters()
+        if name != "position" and not name.startswith("head.rows.1.")
+    ]
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in others)
 
 
@@ -141,3 +147,33 @@ def test_an_unknown_way_of_joining_is_refused(option):
 def test_widths_that_do_not_divide_are_refused_when_built(hidden, heads):
     with pytest.raises(ValueError, match=r"hidden|heads"):
         small_encoder(hidden=hidden, heads=heads)
+
+
+# --- several spaces ------------------------------------------------------------------------------
+
+
+def test_rows_are_numbered_through_all_spaces_people_never_seen_last_in_each():
+    encoder = small_encoder(n_outputs={"a": 6, "b": 3}, n_subjects={"a": 3, "b": 2})
+    assert encoder.spaces == {"a": (6, range(3)), "b": (3, range(3, 5))}
+    assert (encoder.n_outputs, encoder.n_subjects) == (6, 5)
+    assert (encoder.unseen(), encoder.unseen("a"), encoder.unseen("b")) == (2, 2, 4)
+    features = draw_features()
+    assert encoder(features, 1).shape[-1] == 6
+    assert encoder(features, torch.tensor([4, 3])).shape[-1] == 3
+    assert torch.equal(encoder(features), encoder(features, 2))
+    with pytest.raises(ValueError, match=r"rows \[1, 3\] lie in several spaces"):
+        encoder(features, torch.tensor([1, 3]))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "rows", "message"),
+    [
+        ({"a": 6}, {"b": 3}, "rows are given for"),
+        ({"a": 6}, {"a": 0}, "that of people never seen at least"),
+        ({}, {}, "rows are given for"),
+        (6, 0, "that of people never seen at least"),
+    ],
+)
+def test_spaces_without_rows_are_refused(outputs, rows, message):
+    with pytest.raises(ValueError, match=message):
+        small_encoder(n_outputs=outputs, n_subjects=rows)

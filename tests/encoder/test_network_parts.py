@@ -185,9 +185,10 @@ def test_modalities_stand_side_by_side_where_the_recipe_says_cat():
 def test_without_a_low_rank_head_subjects_read_the_hidden_width():
     encoder, features = small_encoder(rank=None), draw_features()
     assert encoder.low_rank is None
-    assert tuple(encoder.head.weight.shape) == (3, 96, 6)
+    assert [tuple(row.weight.shape) for row in encoder.head.rows] == [(96, 6)] * 3
     encoded = encoder.encode(encoder.fuse(features)).unflatten(1, (5, 2)).mean(2)
-    assert close(encoder(features, 1), encoded @ encoder.head.weight[1] + encoder.head.bias[1])
+    row = encoder.head.rows[1]
+    assert close(encoder(features, 1), encoded @ row.weight + row.bias)
 
 
 def test_without_a_position_embedding_any_length_fits():

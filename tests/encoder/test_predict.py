@@ -19,7 +19,7 @@ import makers
 from tribrain.brain.response import UNIT, Response
 from tribrain.encoder.checkpoints import ModelCard, load_folder
 from tribrain.encoder.models import load_model
-from tribrain.encoder.network import Encoder
+from tribrain.encoder.network import Encoder, SpaceRows
 from tribrain.encoder.predict import WINDOWS_PER_BATCH, TrainedModel
 from tribrain.errors import InputError, InputWarning
 from tribrain.features.recipe import FeatureRecipe
@@ -109,6 +109,7 @@ class StartTeller:
     n_outputs = 1
     feature_dims: dict[str, tuple[int, int]] = {"text": (1, 1)}  # noqa: RUF012 (a stand-in)
     projectors: dict[str, None] = {"text": None}  # noqa: RUF012 (a stand-in)
+    spaces: dict[str, SpaceRows] = {"": SpaceRows(1, range(1))}  # noqa: RUF012 (a stand-in)
 
     def __init__(self, length: int) -> None:
         self.n_output_samples = length
@@ -585,3 +586,28 @@ def test_long_texts_say_that_their_context_is_not_the_published_one(
             model.extract(stimulus)
         said = [str(one.message) for one in heard if "--exact-context" in str(one.message)]
         assert len(said) == (not exact)
+
+
+# --- several spaces ------------------------------------------------------------------------------
+
+
+def test_people_are_predicted_in_their_space_and_others_in_the_one_asked_for():
+    encoder = make_encoder(n_outputs={"fives": 5, "twos": 2}, n_subjects={"fives": 2, "twos": 2})
+    model = make_model(encoder, space="fives", subjects={"A/1": 0, "B/1": 2})
+    features = draw_features(6)
+    assert {name: space.size for name, space in model.spaces.items()} == {"fives": 5, "twos": 2}
+    for options, row, name in (
+        ({}, 1, "fives"),
+        ({"space": "twos"}, 3, "twos"),
+        ({"subject": "A/1"}, 0, "fives"),
+        ({"subject": "B/1"}, 2, "twos"),
+        ({"subject": "B/1", "space": "twos"}, 2, "twos"),
+    ):
+        response = model.predict(features=features, **options)
+        inputs = {key: torch.from_numpy(value)[None] for key, value in features.items()}
+        np.testing.assert_array_equal(response.data.values, encoder(inputs, row)[0].numpy())
+        assert response.data.attrs["space"] == name
+    with pytest.raises(InputError, match="has no space 'threes'; it has fives, twos"):
+        model.predict(features=features, space="threes")
+    with pytest.raises(InputError, match="'B/1' is predicted in twos, not in fives"):
+        model.predict(features=features, subject="B/1", space="fives")

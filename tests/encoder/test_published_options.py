@@ -231,7 +231,7 @@ def test_a_checkpoint_without_low_rank_head_is_read(tmp_path):
     makers.make_published_checkpoint(tmp_path, config, weights)
     encoder = load_folder(tmp_path)[1]
     assert encoder.low_rank is None
-    assert tuple(encoder.head.weight.shape) == (3, HIDDEN, 3)
+    assert [tuple(row.weight.shape) for row in encoder.head.rows] == [(HIDDEN, 3)] * 3
 
 
 def test_a_checkpoint_without_position_embedding_is_read(tmp_path):

@@ -20,8 +20,9 @@ from tribrain.studies.groups import Span
 from tribrain.studies.prepared import PreparedRun, PreparedSource
 from tribrain.studies.runs import Shown
 from tribrain.training import state
-from tribrain.training.data import Series, TrainingData
+from tribrain.training.data import TrainingData
 from tribrain.training.loop import train
+from tribrain.training.series import Series
 from tribrain.training.settings import TrainingSettings
 
 DIMS = {"sound": (1, 5), "picture": (2, 4)}
@@ -106,7 +107,7 @@ def make_encoder(data: TrainingData, seed: int = 0, **changes) -> Encoder:
     torch.manual_seed(seed)
     return Encoder(
         feature_dims=data.dims,
-        n_outputs=data.space.size,
+        n_outputs=next(iter(data.spaces.values())).size,
         n_output_samples=LENGTH,
         n_subjects=len(data.subjects) + 1,
         max_samples=2 * LENGTH,

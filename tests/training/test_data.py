@@ -35,7 +35,8 @@ from tribrain.studies.groups import spans
 from tribrain.studies.prepared import PreparedRun, PreparedStudy
 from tribrain.studies.runs import Shown
 from tribrain.studies.splits import split
-from tribrain.training.data import Batch, Series, TrainingData, faded, stimulus_series
+from tribrain.training.data import Batch, TrainingData
+from tribrain.training.series import Series, faded, stimulus_series
 
 SERIES = {
     "A": coded_series("A", 2.0),
@@ -200,7 +201,7 @@ def test_a_store_gives_the_studys_own_features_and_rows(simulated):
     chosen = [(data.stretches[1], 17 + 3), (data.stretches[3], 17 + 40)]
     batch = data.batch(chosen)
     assert batch.rows.tolist() == [0, -1]
-    assert batch.studies.tolist() == [0, 0]
+    assert batch.weights.tolist() == [1, 1]
     # Films begin at 12 s and are answered 5 s later: row 20 is second 3 of the film.
     for name, found in batch.features.items():
         film2, film1 = study.features("film2").series[name], study.features("film1").series[name]
@@ -232,7 +233,7 @@ def test_batches_go_to_a_device(simulated):
     data = simulated_data(simulated[1])
     batch = data.batch([(data.stretches[0], 20)]).to("meta")
     assert isinstance(batch, Batch)
-    parts = [*batch.features.values(), batch.targets, batch.rows, batch.studies]
+    parts = [*batch.features.values(), batch.targets, batch.rows, batch.weights]
     assert {part.device.type for part in parts} == {"meta"}
 
 
@@ -459,10 +460,13 @@ def test_what_does_not_fit_is_said_in_a_line():
         assert "\n" not in str(caught.value)
 
     refused("no study", studies=[])
-    other = study_of([], "other", parcel_space("threes", ["a", "b", "c"]))
-    refused(r"coded: fives \(5\), other: threes \(3\)", studies=[study_of([run]), other])
+    other = study_of([], "other", parcel_space("fives", ["a", "b", "c"]))
+    refused(r"two spaces are called fives \(5 and 3 values", studies=[study_of([run]), other])
     same_name = study_of([], "coded", mesh_space("fsaverage3"))
-    refused(r"fives \(5\), coded: fsaverage3 \(1284\)", studies=[study_of([run]), same_name])
+    refused("two studies are called coded", studies=[study_of([run]), same_name])
+    refused("data.weights names study 'x'; known: coded", weights={"x": 1.0})
+    for weight in (0.0, -1.0, math.inf, math.nan):
+        refused(r"data.weights.coded is .*; more than 0", weights={"coded": weight})
     refused("run coded/r, which is not here", studies=[study_of([])])
     refused("has no features", series={"B": SERIES["B"]})
     refused("has no features", series={"A": Series({}, 2.0), "B": SERIES["B"]})

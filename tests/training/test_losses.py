@@ -138,7 +138,17 @@ def test_gradients_are_those_of_differences(name):
     predicted, measured = (part.double() for part in pair(6, (2, 6, 3)))
     there = ~measured.isnan()
     predicted.requires_grad_()
-    assert gradcheck(lambda x: LOSSES[name](x, measured.nan_to_num(), there), (predicted,))
+    assert gradcheck(lambda x: LOSSES[name](x, measured.nan_to_num(), there)[0], (predicted,))
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_windows_count_by_their_weights(name):
+    """As many values are measured in each window, so that a mean of means is the mean."""
+    predicted, measured = torch.randn(2, 3, 20, 4)
+    apart = [float(masked(name, predicted[[n]], measured[[n]])) for n in range(3)]
+    found = masked(name, predicted, measured, torch.tensor([1.0, 0.5, 4.0]))
+    assert float(found) == pytest.approx(np.dot(apart, [1, 0.5, 4]) / 3, rel=1e-5)
+    assert float(masked(name, predicted, measured, torch.ones(3))) == pytest.approx(np.mean(apart))
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

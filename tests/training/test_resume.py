@@ -104,7 +104,7 @@ def validations(monkeypatch, *values: float) -> None:
     """Let epochs have these validations, as long as they last."""
     left = list(values)
     monkeypatch.setattr(
-        "tribrain.training.loop.correlations", lambda *_: np.array([left.pop(0)], float)
+        "tribrain.training.loop.correlations", lambda *_, **__: np.array([left.pop(0)], float)
     )
 
 

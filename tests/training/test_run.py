@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tribrain
+from conftest import ROOT
 from tribrain import cli
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
 from tribrain.studies.prepare import prepare
+from tribrain.studies.prepared import open_prepared
 from tribrain.studies.simulated import Simulated
 from tribrain.training import run as running
-from tribrain.training.run import fold_fading, recipe_text, train_recipe
-from tribrain.training.settings import read_recipe
+from tribrain.training import run_files
+from tribrain.training.distributed import Processes
+from tribrain.training.run import fold_fading, train_recipe
+from tribrain.training.run_files import recipe_text
+from tribrain.training.series import stimulus_series
+from tribrain.training.settings import DataSettings, read_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::tribrain.errors.InputWarning")
 
@@ -88,14 +99,14 @@ def test_the_same_recipe_gives_the_same_model(trained, store, tmp_path):
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_model(trained, store, tmp_path, monkeypatch):
-    whole = running._append_metrics
+    whole = running.append_metrics
 
     def stop(out, numbers):
         whole(out, numbers)
         if numbers["epoch"] == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "_append_metrics", stop)
+    monkeypatch.setattr(running, "append_metrics", stop)
     with pytest.raises(KeyboardInterrupt):
         train_recipe(recipe(store), tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
@@ -149,6 +160,111 @@ def test_recipes_of_the_package_are_whole(name, tmp_path):
     assert read_recipe(tmp_path / "copy.toml").as_table() == found.as_table()
 
 
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(_TEXTS, st.floats(allow_nan=False), max_size=3),
+    st.lists(_TEXTS, max_size=3),
+)
+def test_any_recipe_comes_back_from_its_text(tmp_path_factory, weights, names):
+    plain = read_recipe("debug")
+    written = dataclasses.replace(
+        plain,
+        data=dataclasses.replace(
+            plain.data, weights=weights, studies=tuple(names), held_out=tuple(names)
+        ),
+        training=dataclasses.replace(plain.training, teacher="".join(names)),
+    )
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(recipe_text(written).encode())
+    assert read_recipe(path) == written
+
+
+@pytest.mark.parametrize("name", ["a.b", "my study", "é", "films \U0001f3ac", 'a"b', "\x7f"])
+def test_names_of_studies_come_back(tmp_path, name):
+    written = dataclasses.replace(
+        read_recipe("debug"), data=DataSettings(studies=(name,), weights={name: 2.0})
+    )
+    (tmp_path / "recipe.toml").write_bytes(recipe_text(written).encode())
+    assert read_recipe(tmp_path / "recipe.toml") == written
+
+
+def copied(trained, tmp_path):
+    return shutil.copytree(trained[0], tmp_path / "run")
+
+
+def test_a_run_that_goes_on_keeps_what_it_was_begun_with(trained, store, tmp_path, monkeypatch):
+    folder = copied(trained, tmp_path)
+    before = {name: (folder / name).read_bytes() for name in ("recipe.toml", "split.tsv")}
+    begun = json.loads((folder / "run.json").read_text())
+    monkeypatch.setattr(run_files, "git_state", lambda: {"commit": "other", "changed": False})
+    for versions in ({"torch": "y"}, {"torch": "y"}):
+        train_recipe(recipe(store), folder, resume=True, versions=versions)
+        told = json.loads((folder / "run.json").read_text())
+        later = {"versions": {"torch": "y"}, "git": {"commit": "other", "changed": False}}
+        assert told == {**begun, "resumed": [later]}
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    (folder / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run\.json is damaged"):
+        train_recipe(recipe(store), folder, resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_data(trained, tmp_path):
+    folder = copied(trained, tmp_path)
+    prepare(
+        Simulated(n_subjects=2, films=12, minutes=0.5, space=30, snr=2.0, seed=8),
+        tmp_path / "other" / "simulated",
+    )
+    changed = recipe(tmp_path / "other" / "simulated")
+    (folder / "recipe.toml").write_text(recipe_text(changed), "utf-8")
+    begun = (folder / "run.json").read_bytes()
+    with pytest.raises(InputError, match="begun with other data of simulated"):
+        train_recipe(changed, folder, resume=True)
+    assert (folder / "run.json").read_bytes() == begun
+
+
+def test_metrics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    run_files.write_metrics(tmp_path, [{"epoch": 1, "loss": 0.5}])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before["metrics.csv"] == b"epoch,loss\r\n1,0.5\r\n"
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run_files.write_metrics(tmp_path, [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}])
+    assert (tmp_path / "metrics.csv").read_bytes() == before["metrics.csv"]
+    assert {path.name for path in tmp_path.iterdir()} == set(before)
+
+
+def test_other_processes_wait_until_the_model_is_written(store, tmp_path, monkeypatch):
+    """Not at the barrier, whose time is limited: rows of many people take long."""
+    events = []
+
+    class Store:
+        def set(self, key, value):
+            events.append((key, (tmp_path / "run" / "model" / "model.json").is_file()))
+
+        def wait(self, keys, timeout):
+            events.append((*keys, timeout.days))
+
+    @contextlib.contextmanager
+    def process(rank):
+        yield Processes(rank=rank, store=Store())
+
+    monkeypatch.setattr(running, "joined", lambda *_: process(0))
+    train_recipe(recipe(store, "training.epochs=1"), tmp_path / "run")
+    assert events[-1] == ("model", True)
+    monkeypatch.setattr(running, "joined", lambda *_: process(1))
+    monkeypatch.setattr(running, "train", lambda encoder, *_, **__: (encoder, None))
+    train_recipe(recipe(store, "training.epochs=1"), tmp_path / "other")
+    assert events[-1] == ("model", 30)
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_verb_trains_and_says_where(store, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = [part for change in SMALL for part in ("--set", change)]
@@ -179,3 +295,43 @@ def test_the_verb_trains_and_says_where(store, tmp_path, monkeypatch, capsys):
         assert len([line for line in err.splitlines() if line.startswith("tribrain: ")]) == 1
         assert words in err
     assert not (tmp_path / "new").exists()
+
+
+class Other(Simulated):
+    """The same in a space of its own."""
+
+    name = "other"
+
+
+def test_studies_in_two_spaces_make_one_model(store, tmp_path):
+    prepare(Other(n_subjects=1, films=4, minutes=0.5, space=12, snr=2.0, seed=1), tmp_path / "two")
+    folders = str([str(store), str(tmp_path / "two")])
+    wanted = recipe(store, f"data.studies={folders}", "data.weights.other=3", "data.seed=1")
+    assert train_recipe(wanted, tmp_path / "run") == tmp_path / "run" / "model"
+    model = tribrain.load_model(tmp_path / "run" / "model", device="cpu")
+    sizes = {name: space.size for name, space in model.spaces.items()}
+    assert list(sizes.values()) == [30, 12]
+    assert model.card.subjects == {"simulated/01": 0, "simulated/02": 1, "other/01": 3}
+    assert model.encoder.n_subjects == 5
+    study = open_prepared(tmp_path / "two")
+    series = stimulus_series([study], lambda stimulus: None)
+    features = dict(next(iter(series.values())).values)
+    for subject, size in (("simulated/02", 30), ("other/01", 12), (None, 30)):
+        assert model.predict(features=features, subject=subject).data.shape == (30, size)
+    resumed = train_recipe(wanted, tmp_path / "run", resume=True)
+    again = tribrain.load_model(resumed, device="cpu")
+    for key, value in model.encoder.state_dict().items():
+        assert torch.equal(value, again.encoder.state_dict()[key])
+
+
+def test_a_model_of_brought_series_reads_no_film_and_says_so_at_once(trained, monkeypatch, capsys):
+    model = tribrain.load_model(trained[1], device="cpu")
+    assert model.card.recipe.modalities == ()
+    assert model.card.recipe.frequency == 2.0
+    for place in (trained[1], trained[0]):  # a run folder is its model
+        film = str(ROOT / "examples" / "film.mp4")
+        monkeypatch.setattr(sys, "argv", ["tribrain", "predict", film, "--model", str(place)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 2
+        assert "trained on feature series that its study brought" in capsys.readouterr().err

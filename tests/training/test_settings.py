@@ -7,27 +7,35 @@ import inspect
 import json
 import math
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tribrain
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
 from tribrain.features.recipe import FeatureRecipe
 from tribrain.training.losses import LOSSES
+from tribrain.training.run import train_recipe
+from tribrain.training.scaling import train_scaling
 from tribrain.training.settings import (
     ENCODER,
     OPTIMISERS,
+    PARALLEL,
     SCHEDULES,
     DataSettings,
     TrainingRecipe,
     TrainingSettings,
+    check_together,
     read_recipe,
     recipe_from_table,
 )
 
+RECIPES = sorted(path.stem for path in Path(tribrain.__file__).parent.glob("recipes/*.toml"))
 FULL: dict[str, dict[str, Any]] = {
     "data": {
         "studies": ["one", "two/three"],
@@ -36,12 +44,16 @@ FULL: dict[str, dict[str, Any]] = {
         "validation_groups": ["a"],
         "test_groups": ["b", "c"],
         "held_out": ["study/01"],
+        "hours": 2.5,
+        "subjects": 3,
         "seed": 4,
         "standardise": True,
+        "mean_of_people": True,
         "length": 60,
         "step": 30,
         "lag": 4.5,
         "fading": 0.5,
+        "weights": {"one": 2.0},
     },
     "features": {
         "frequency": 1.0,
@@ -86,9 +98,13 @@ FULL: dict[str, dict[str, Any]] = {
         "time_dropout": 0.05,
         "patience": 2,
         "refit": True,
+        "teacher": "path/to/ensemble",
+        "teacher_share": 0.25,
+        "own_penalty": 200.0,
         "seed": 7,
         "precision": "bf16",
         "compile": True,
+        "parallel": "fsdp",
     },
 }
 """Every key but those of features, each with a value that is not the default."""
@@ -183,7 +199,7 @@ def test_all_encoder_settings_make_an_encoder():
     assert built.smoothing is None
 
 
-@pytest.mark.parametrize("name", ["debug", "lite", "song", "tribev2"])
+@pytest.mark.parametrize("name", ["debug", "lite", "simulated", "song", "tribev2", "tribev2-mini"])
 def test_recipes_of_the_package(name):
     recipe = read_recipe(name)
     assert recipe_from_table(as_lists(recipe.as_table())) == recipe
@@ -199,7 +215,6 @@ def test_unknown_names_are_told_with_the_known_ones(tmp_path):
         refused(lambda s=section: recipe_from_table({s: {"x": 1}}), "'x'", *FULL[section])
     refused(lambda: recipe_from_table({"features": {"x": 1}}), "'x'", "frequency", "simple")
     refused(lambda: read_recipe("litte"), "'litte'", "lite", "song", ".toml")
-    refused(lambda: read_recipe("tribev2-mini"), "'tribev2-mini'", "tribev2,")
     refused(lambda: read_recipe(tmp_path / "no.toml"), "no.toml does not exist")
     refused(lambda: read_recipe(tmp_path), str(tmp_path), ".toml")
 
@@ -210,6 +225,7 @@ def test_unknown_names_are_told_with_the_known_ones(tmp_path):
         ("training.loss", LOSSES),
         ("training.optimiser", OPTIMISERS),
         ("training.schedule", SCHEDULES),
+        ("training.parallel", PARALLEL),
         ("training.precision", ("fp32", "bf16")),
         ("encoder.layer_aggregation", ("cat", "mean")),
         ("encoder.modality_aggregation", ("cat", "sum")),
@@ -227,6 +243,7 @@ WRONG = {
     bool: (1, 0, "true", [True]),
     str: (1, True, ["mse"]),
     tuple: ("one", 1, True, {"a": 1}),
+    Mapping: ("one", 1, [1.0]),
 }
 
 
@@ -240,6 +257,7 @@ def test_values_of_another_kind_are_refused(section):
         bool: "true or false",
         str: "text",
         tuple: "list",
+        Mapping: "table",
     }
     for name in FULL[section]:
         kind = getattr(hints[name], "__origin__", hints[name])
@@ -255,6 +273,12 @@ def test_lists_hold_one_kind():
     refused(lambda: recipe_from_table({"encoder": {"projector_sizes": [8, True]}}), "whole number")
     refused(lambda: recipe_from_table({"encoder": {"combiner_sizes": [8, 0]}}), "1 or more")
     assert recipe_from_table({"encoder": {"combiner_sizes": []}}).encoder == {"combiner_sizes": ()}
+
+
+def test_weights_of_studies_are_numbers():
+    refused(lambda: recipe_from_table({"data": {"weights": {"a": "x"}}}), "data.weights.a", "'x'")
+    path, change = "debug", "data.weights.song=2"
+    assert read_recipe(path, [change]).data.weights == {"song": 2.0}
 
 
 def test_whole_numbers_are_numbers():
@@ -296,6 +320,35 @@ def test_values_out_of_range_are_refused(section, name, least, below):
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])
 def test_a_rate_is_more_than_0(value):
     refused(lambda: recipe_from_table({"training": {"rate": value}}), "training.rate", "0 fits")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["data.mean_of_people=true", "training.teacher=x"], "mean_of_people takes no teacher"),
+        (
+            ["data.mean_of_people=true", "training.expected_subjects=true"],
+            "training.expected_subjects=false",
+        ),
+        (
+            ["data.mean_of_people=true", "training.subject_dropout=0.3"],
+            "training.subject_dropout=0.0",
+        ),
+        (["training.teacher=x", "training.expected_subjects=true"], "with a teacher"),
+    ],
+)
+def test_settings_that_would_have_no_effect_are_refused(tmp_path, changes, told):
+    recipe = read_recipe("debug", changes)  # that of an earlier run can still be read
+    refused(lambda: check_together(recipe), told)
+    refused(lambda: train_recipe(recipe, tmp_path / "run", device="cpu"), told)
+    refused(lambda: train_scaling(recipe, tmp_path / "run", "hours", (1, 2)), told)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_of_the_package_go_together_with_themselves(name):
+    check_together(read_recipe(name))
+    check_together(read_recipe("debug", ["data.mean_of_people=true"]))
 
 
 def test_files_that_are_no_recipe(tmp_path):

@@ -125,6 +125,9 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "state.safetensors"
     save_file({"a": torch.ones(2)}, path)
     assert "its format is None" in refused(path)
+    save_file({"a": torch.ones(2)}, path, {"format": "tribrain-training-1"})
+    message = refused(path)  # the head was one parameter then
+    assert "another version (its format is 'tribrain-training-1'" in message
     path.write_text("a text\nof two lines")
     refused(path)
     path.unlink()

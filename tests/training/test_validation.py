@@ -25,7 +25,8 @@ from training_data_makers import (
 from tribrain.encoder.network import Encoder
 from tribrain.studies.groups import spans
 from tribrain.studies.runs import Shown
-from tribrain.training.data import Series, TrainingData
+from tribrain.training.data import TrainingData
+from tribrain.training.series import Series
 from tribrain.training.validation import Correlation, correlations, predictions
 
 
@@ -109,7 +110,7 @@ def encoder_for(data: TrainingData, rows: int = 3) -> Encoder:
     torch.manual_seed(0)
     return Encoder(
         feature_dims=data.dims,
-        n_outputs=data.space.size,
+        n_outputs=next(iter(data.spaces.values())).size,
         n_output_samples=data.length,
         n_subjects=rows,
         hidden=96,
@@ -173,6 +174,9 @@ def test_correlations_are_by_run(simulated):
 
 class Echo(torch.nn.Module):
     """Predicts each output by the first dimension of the sound."""
+
+    def unseen(self, space=None):
+        return 0
 
     def forward(self, features, rows, kept=None):
         return features["audio"][:, 0, 0, ::2, None].expand(-1, -1, SPACE.size)

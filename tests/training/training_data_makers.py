@@ -15,7 +15,8 @@ from tribrain.studies.prepared import PreparedRun, PreparedStudy, open_prepared
 from tribrain.studies.runs import Shown
 from tribrain.studies.simulated import Simulated
 from tribrain.studies.splits import split
-from tribrain.training.data import Series, TrainingData, stimulus_series
+from tribrain.training.data import TrainingData
+from tribrain.training.series import Series, stimulus_series
 
 SPACE = parcel_space("fives", [f"parcel{k}" for k in range(5)])
 DIMS = {"audio": (1, 2), "text": (2, 3)}

@@ -24,7 +24,7 @@ from tribrain.encoder import published
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError
 from tribrain.features.recipe import FeatureRecipe, recipe_from_table
-from tribrain.files import one_line, sha256, whole_folder
+from tribrain.files import one_line, save_tensors, sha256, whole_folder
 
 FORMAT = "tribrain-encoder-1"
 _OWN = ("model.json", "model.safetensors")
@@ -115,12 +115,10 @@ def load_folder(
 
 def save_folder(card: ModelCard, encoder: Encoder, folder: Path) -> None:
     """Write a model in our own format, whole or not at all."""
-    from safetensors.torch import save_file
-
     description = {"format": FORMAT, **dataclasses.asdict(card)}
     with whole_folder(folder) as partial:
         state = {key: value.detach().contiguous() for key, value in encoder.state_dict().items()}
-        save_file(state, partial / _OWN[1], metadata={"format": FORMAT})
+        save_tensors(state, partial / _OWN[1], {"format": FORMAT})
         (partial / _OWN[0]).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
 
 
@@ -168,10 +166,13 @@ def _build(card: ModelCard, state: dict[str, Tensor]) -> Encoder:
                 f"weight {key} has shape {tuple(state[key].shape)}; "
                 f"the build arguments ask for {shape}"
             )
-    rows = card.build["n_subjects"]
+    people = {row for space in encoder.spaces.values() for row in space.rows[:-1]}
     for subject, row in card.subjects.items():
-        if not isinstance(row, int) or not 0 <= row < rows - 1:
-            raise InputError(f"subject {subject} has row {row!r}; people have rows 0 to {rows - 2}")
+        if not isinstance(row, int) or row not in people:
+            raise InputError(
+                f"subject {subject} has row {row!r}; people have {len(people)} of the "
+                f"{encoder.n_subjects} rows, and the last of each space is for people never seen"
+            )
     encoder.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return encoder.eval().requires_grad_(False)
 
@@ -195,7 +196,7 @@ def _read_own(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         }
         card = ModelCard(**values)
     with _reading(folder / _OWN[1]):
-        state = load_file(folder / _OWN[1])
+        state = _rows_apart(load_file(folder / _OWN[1]))
     return dataclasses.replace(card, checksums=_checksums(folder, _OWN)), state
 
 
@@ -247,7 +248,20 @@ def _own_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         raise InputError("two weights stand for the same part of the network")
     if "position" in state:
         state["position"] = state["position"].squeeze(0)  # (1, T, H)
-    return state
+    return _rows_apart(state)
+
+
+def _rows_apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A head whose rows lie in one tensor (S, ...), as a parameter for each row (views).
+
+    So are published heads, and those of folders that were saved while a head was one parameter.
+    """
+    found = dict(state)
+    for part in ("weight", "bias"):
+        if f"head.{part}" in found:
+            for row, values in enumerate(found.pop(f"head.{part}").unbind()):
+                found[f"head.rows.{row}.{part}"] = values
+    return found
 
 
 def _checksums(folder: Path, names: tuple[str, ...]) -> dict[str, str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from tribrain.encoder.adapters import is_adapter, load_adapter
 from tribrain.encoder.checkpoints import load_folder, save_folder
+from tribrain.encoder.ensemble_files import is_ensemble, load_ensemble
+from tribrain.encoder.ensembles import EnsembleModel
 from tribrain.encoder.predict import TrainedModel
 from tribrain.encoder.textbook import TextbookModel
 from tribrain.errors import InputError, InputWarning
@@ -14,6 +18,8 @@ from tribrain.features.backbones import pick_device, pick_precision
 from tribrain.features.store import Store
 from tribrain.hub import fetch
 
+_MODELS = ("model.json", "config.yaml", "ensemble.json", "adapter.json")
+"""Files of which a folder with a model has one."""
 NON_COMMERCIAL = "CC BY-NC 4.0 (not for commercial use)"
 
 PUBLISHED = {
@@ -33,15 +39,15 @@ def load_model(
     precision: str = "auto",
     exact_context: bool = False,
     cache: str | Path | bool = True,
-) -> TextbookModel | TrainedModel:
+) -> TextbookModel | TrainedModel | EnsembleModel:
     """Load a model.
 
     Parameters
     ----------
     name : str or path
-        ``textbook`` (the built-in model, not trained on data); a folder with a checkpoint in our
-        own or in the published format; or a repository on the Hugging Face hub such as
-        ``facebook/tribev2``, with ``@REVISION`` to pin a revision.
+        ``textbook`` (the built-in model, not trained on data); a folder with an ensemble, an
+        adapter, or a checkpoint in our own or in the published format; or a repository on the
+        Hugging Face hub such as ``facebook/tribev2``, with ``@REVISION`` to pin a revision.
     revision : str, optional
         Branch, tag or commit of the repository.
     backbones : path, optional
@@ -58,8 +64,8 @@ def load_model(
 
     Returns
     -------
-    TextbookModel or TrainedModel
-        Both have ``extract(stimulus)`` and ``predict(stimulus)``.
+    TextbookModel, TrainedModel or EnsembleModel
+        All have ``extract(stimulus)`` and ``predict(stimulus)``.
 
     Raises
     ------
@@ -78,10 +84,25 @@ def load_model(
     folder, licence = Path(name), None
     if not str(name):
         raise InputError("the name of a model is empty")
+    for part in ("model", "ensemble"):  # of a run folder, or of one of several seeds
+        if (folder / part).is_dir() and not any((folder / file).is_file() for file in _MODELS):
+            folder = folder / part
     # A known name is that model, whatever lies in the working directory; ./NAME is the folder.
     if folder.is_dir() and str(name) not in ("textbook", *PUBLISHED):
         if revision is not None:
             raise InputError(f"{folder} is a folder; a revision is for models on the hub")
+        load = partial(
+            load_model,
+            backbones=backbones,
+            device=device,
+            precision=precision,
+            exact_context=exact_context,
+            cache=cache,
+        )
+        if is_ensemble(folder):
+            return load_ensemble(folder, load)
+        if is_adapter(folder):
+            return load_adapter(folder, load)
         card, encoder = load_folder(folder)
     else:
         repository, _, pinned = str(name).partition("@")
@@ -118,6 +139,8 @@ def convert_model(name: str | Path, folder: Path) -> None:
     model = load_model(name, device="cpu")
     if isinstance(model, TextbookModel):
         raise InputError("the textbook model is built in; there is nothing to convert")
+    if isinstance(model, EnsembleModel):
+        raise InputError(f"{name} is an ensemble; convert its members one by one")
     save_folder(model.card, model.encoder, folder)
 
 

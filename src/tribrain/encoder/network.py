@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -124,28 +125,67 @@ class TemporalSmoothing(nn.Module):
         return smoothed.transpose(1, 2)
 
 
-class SubjectHead(nn.Module):
-    """A linear map to the outputs for each subject; the last row is that of people never seen."""
+class SubjectRow(nn.Module):
+    """A linear map to the outputs, for one person or for people never seen."""
 
-    def __init__(self, n_rows: int, dim: int, n_outputs: int) -> None:
+    def __init__(self, dim: int, n_outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_rows, dim, n_outputs))
-        self.bias = nn.Parameter(torch.zeros(n_rows, n_outputs))
-        nn.init.normal_(self.weight, std=dim**-0.5)
+        self.weight = nn.Parameter(torch.randn(dim, n_outputs) * dim**-0.5)
+        self.bias = nn.Parameter(torch.zeros(n_outputs))
 
-    def forward(self, x: Tensor, rows: Tensor) -> Tensor:  # (B, O, R), (B,) -> (B, O, V)
-        present = rows.unique()
+    def forward(self, x: Tensor) -> Tensor:  # (..., R) -> (..., V)
+        found = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
+        return found.unflatten(0, x.shape[:-1])
+
+
+class SubjectHead(nn.Module):
+    """A row for each person, with as many outputs as their space has.
+
+    Rows are parameters of their own: those by which no window of a batch is read have no gradient,
+    and an optimiser keeps nothing for those that never occurred.
+    """
+
+    def __init__(self, sizes: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.rows = nn.ModuleList(SubjectRow(dim, size) for size in sizes)
+
+    def forward(
+        self, x: Tensor, rows: Tensor, present: Tensor | None = None
+    ) -> Tensor:  # (B, O, R), (B,) -> (B, O, V)
+        present = rows.unique() if present is None else present
         if len(present) == 1:
-            row = int(present)
-            return x @ self.weight[row] + self.bias[row]
+            return self.rows[int(present)](x)
         # Windows of one subject share its weights, which are never copied once a window.
+        if len({len(self.rows[row].bias) for row in present.tolist()}) > 1:
+            raise ValueError(f"rows {present.tolist()} lie in several spaces; one a call fits")
         order = rows.argsort(stable=True)
         sorted_x = x[order].split((rows == present[:, None]).sum(1).tolist())
-        parts = [
-            part @ self.weight[row] + self.bias[row]
-            for part, row in zip(sorted_x, present.tolist(), strict=True)
-        ]
+        parts = [self.rows[row](part) for part, row in zip(sorted_x, present.tolist(), strict=True)]
         return torch.cat(parts)[order.argsort()]
+
+
+class SpaceRows(NamedTuple):
+    """Outputs of a space, and the rows of the head that predict it, people never seen last."""
+
+    n_outputs: int
+    rows: range
+
+
+def _numbered(
+    n_outputs: int | Mapping[str, int], n_subjects: int | Mapping[str, int]
+) -> dict[str, SpaceRows]:
+    """Number the rows of all spaces; one space that has no name is called ""."""
+    sizes = n_outputs if isinstance(n_outputs, Mapping) else {"": n_outputs}
+    counts = n_subjects if isinstance(n_subjects, Mapping) else dict.fromkeys(sizes, n_subjects)
+    if not sizes or list(counts) != list(sizes):
+        raise ValueError(f"rows are given for {list(counts)} and outputs for {list(sizes)}")
+    if min(counts.values()) < 1:
+        raise ValueError(f"{counts} rows; each space has that of people never seen at least")
+    found, first = {}, 0
+    for name, size in sizes.items():
+        found[name] = SpaceRows(size, range(first, first + counts[name]))
+        first += counts[name]
+    return found
 
 
 class Encoder(nn.Module):
@@ -156,12 +196,13 @@ class Encoder(nn.Module):
     feature_dims : mapping of str to (int, int) or None
         Layers and dimensions of each modality's feature, in the order in which they are joined;
         None for a modality that the model was built without.
-    n_outputs : int
-        Vertices, voxels or regions.
+    n_outputs : int or mapping of str to int
+        Vertices, voxels or regions; of each space, by its name, where there are several.
     n_output_samples : int
         Output samples of a window.
-    n_subjects : int
-        Rows of the subject head, the row of people never seen included (it is the last).
+    n_subjects : int or mapping of str to int
+        Rows of the subject head (in each space), the row of people never seen included: it is the
+        last one. Rows are numbered through all spaces, in the order of `n_outputs`.
     hidden, depth, heads, widening : int
         Width of the transformer, its blocks, their heads, and the feed-forward's widening.
     max_samples : int
@@ -192,9 +233,9 @@ class Encoder(nn.Module):
         self,
         *,
         feature_dims: Mapping[str, tuple[int, int] | None],
-        n_outputs: int,
+        n_outputs: int | Mapping[str, int],
         n_output_samples: int,
-        n_subjects: int = 1,
+        n_subjects: int | Mapping[str, int] = 1,
         hidden: int = 1152,
         depth: int = 8,
         heads: int = 8,
@@ -219,9 +260,8 @@ class Encoder(nn.Module):
         if modality_aggregation not in ("cat", "sum"):
             raise ValueError(f"modality_aggregation {modality_aggregation!r}: 'cat' or 'sum'")
         self.feature_dims = dict(feature_dims)
-        self.n_outputs = n_outputs
         self.n_output_samples = n_output_samples
-        self.n_subjects = n_subjects
+        self.spaces = _numbered(n_outputs, n_subjects)
         self.layer_aggregation = layer_aggregation
         self.modality_aggregation = modality_aggregation
         cat = modality_aggregation == "cat"
@@ -260,7 +300,23 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(hidden, heads, widening, dropout) for _ in range(depth))
         self.final_norm = ScaleNorm(hidden)
         self.low_rank = nn.Linear(hidden, rank, bias=False) if rank else None
-        self.head = SubjectHead(n_subjects, rank or hidden, n_outputs)
+        sizes = [space.n_outputs for space in self.spaces.values() for _ in space.rows]
+        self.head = SubjectHead(sizes, rank or hidden)
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs in the first space."""
+        return next(iter(self.spaces.values())).n_outputs
+
+    @property
+    def n_subjects(self) -> int:
+        """Rows of the head, in all spaces."""
+        return len(self.head.rows)
+
+    def unseen(self, space: str | None = None) -> int:
+        """Row of people never seen, in the first space or in one by name."""
+        found = self.spaces[next(iter(self.spaces)) if space is None else space]
+        return found.rows[-1]
 
     def forward(
         self,
@@ -275,7 +331,7 @@ class Encoder(nn.Module):
         features : mapping of str to Tensor (B, L, D, T)
             A modality that is not there counts as missing.
         subject : int or Tensor (B,), optional
-            Row of the subject head; None is the last row, that of people never seen.
+            Row of the subject head; None is that of people never seen, in the first space.
         kept : mapping of str to Tensor (B,) of bool, optional
             Windows in which a modality counts as there; by default all.
 
@@ -298,9 +354,18 @@ class Encoder(nn.Module):
             x = self.low_rank(x)  # (B, O, R)
         return self.dropout(x)
 
-    def read(self, states: Tensor, subject: int | Tensor | None = None) -> Tensor:
-        """Read the response of a person, or of one a window: (B, O, R) to (B, O, V)."""
-        return self.head(states, self._rows(subject, len(states), states.device))
+    def read(
+        self,
+        states: Tensor,
+        subject: int | Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        """Read the response of a person, or of one a window: (B, O, R) to (B, O, V).
+
+        Rows of one call lie in one space. `present` (sorted, each once) are those that are used, by
+        none of the windows if need be: what several processes share is gathered by all of them.
+        """
+        return self.head(states, self._rows(subject, len(states), states.device), present)
 
     def fuse(
         self, features: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None = None
@@ -354,7 +419,7 @@ class Encoder(nn.Module):
 
     def _rows(self, subject: int | Tensor | None, batch: int, device: torch.device) -> Tensor:
         if subject is None:
-            subject = self.n_subjects - 1
+            subject = self.unseen()
         rows = torch.as_tensor(subject, device=device).long().reshape(-1)
         rows = rows.expand(batch) if len(rows) == 1 else rows
         if len(rows) != batch or not 0 <= int(rows.min()) <= int(rows.max()) < self.n_subjects:

@@ -80,8 +80,17 @@ class TrainedModel:
 
     @property
     def space(self) -> Space:
-        """Space of the responses."""
-        return find_space(self.card.space, self.encoder.n_outputs)
+        """Space of the responses; the first where there are several."""
+        return next(iter(self.spaces.values()))
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """Spaces that the model predicts, by name."""
+        found = {}
+        for name, held in self.encoder.spaces.items():
+            space = find_space(name or self.card.space, held.n_outputs)
+            found[name or space.name] = space
+        return found
 
     def extract(
         self,
@@ -105,8 +114,15 @@ class TrainedModel:
         FeatureSeries
             A dict of arrays (layers, dim, time), float32, at 2 Hz (``card.recipe.frequency``) over
             whole windows, the last one padded.
+
+        Raises
+        ------
+        InputError
+            If the model was trained on feature series that a study brought, which nothing here
+            works out of a stimulus.
         """
         wanted = shared_modalities(self.modalities, stimulus, modalities)
+        self.check_extracts()
         folders = find_backbones(self.card.recipe, wanted, self.backbones)
         if "text" in wanted:
             self._say_how_much_context(len(stimulus.words))
@@ -128,6 +144,7 @@ class TrainedModel:
         subject: str | None = None,
         modalities: Iterable[str] | None = None,
         overlap: float = 0.0,
+        space: str | None = None,
         progress: Progress | None = None,
     ) -> Response:
         """Predict the response to a stimulus, or to features extracted before.
@@ -145,12 +162,14 @@ class TrainedModel:
             As in `extract`.
         overlap : float
             Seconds that neighbouring windows share; rows that two predict are cross-faded.
+        space : str, optional
+            One of `spaces`; by default that of the subject, or the first.
 
         Returns
         -------
         Response
         """
-        row = self._row(subject)
+        space, row = self._row(subject, space)
         window = self.card.window
         if not 0 <= overlap < window:
             raise InputError(f"overlap {overlap:g} s: 0 or more and under {window:g} s fits")
@@ -169,7 +188,7 @@ class TrainedModel:
             self._run_windows(inputs.features, inputs.n_rows, row, int(overlap)),
             lag=self.card.lag,
             stimulus=inputs.covered,
-            space=self.card.space,
+            space=space,
             attrs={
                 "model": self.card.name,
                 "revision": self.card.revision,
@@ -189,6 +208,15 @@ class TrainedModel:
             },
         )
 
+    def check_extracts(self) -> None:
+        """Refuse a model that no feature of a stimulus can be worked out for."""
+        if not self.card.recipe.modalities:
+            raise InputError(
+                f"{self.name} was trained on feature series that its study brought "
+                f"({self.card.licence}), which cannot be worked out of a film; "
+                "predict(features=...) in Python takes such series"
+            )
+
     def describe(self) -> dict[str, Any]:
         """What the model is, as plain data."""
         return dataclasses.asdict(self.card)
@@ -206,16 +234,25 @@ class TrainedModel:
                 stacklevel=3,
             )
 
-    def _row(self, subject: str | None) -> int | None:
+    def _row(self, subject: str | None, space: str | None) -> tuple[str, int]:
+        """Name of the space, and row of the head, that predict a subject."""
+        held = dict(zip(self.spaces, self.encoder.spaces.values(), strict=True))
+        if space is not None and space not in held:
+            raise InputError(f"{self.name} has no space {space!r}; it has {', '.join(held)}")
         if subject is None:
-            return None
+            name = next(iter(held)) if space is None else space
+            return name, held[name].rows[-1]
         if subject not in self.card.subjects:
             known = ", ".join(self.subjects) or "none: it predicts people never seen alone"
             raise InputError(f"subject {subject!r} is unknown to {self.name}; known: {known}")
-        return self.card.subjects[subject]
+        row = self.card.subjects[subject]
+        (own,) = (name for name, one in held.items() if row in one.rows)
+        if space not in (None, own):
+            raise InputError(f"subject {subject!r} is predicted in {own}, not in {space}")
+        return own, row
 
     def _run_windows(
-        self, features: Mapping[str, np.ndarray], rows: int, subject: int | None, overlap: int
+        self, features: Mapping[str, np.ndarray], rows: int, subject: int, overlap: int
     ) -> np.ndarray:
         """Predict window by window; (rows, outputs) float32."""
         window, frequency = self.card.window, self.card.recipe.frequency
@@ -232,7 +269,8 @@ class TrainedModel:
         # this a cross-fade where two windows meet and changes nothing where there is one.
         row = np.arange(length)
         fade = np.minimum(np.minimum(row + 1, length - row), overlap + 1)[:, None]
-        total = np.zeros((rows, self.encoder.n_outputs), np.float32)
+        sizes = {row: one.n_outputs for one in self.encoder.spaces.values() for row in one.rows}
+        total = np.zeros((rows, sizes[subject]), np.float32)
         weights = np.zeros((rows, 1), np.float32)
         for first in range(0, len(starts), WINDOWS_PER_BATCH):
             batch = starts[first : first + WINDOWS_PER_BATCH]

@@ -79,6 +79,9 @@ class TextbookModel:
         """Space of the responses."""
         return mesh_space(SPACE)
 
+    def check_extracts(self) -> None:
+        """All it reads can be worked out of a stimulus."""
+
     def extract(
         self,
         stimulus: Stimulus,

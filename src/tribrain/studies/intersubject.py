@@ -48,6 +48,7 @@ def leave_one_out(values: np.ndarray) -> np.ndarray:
     for person, own in enumerate(scores):
         with np.errstate(invalid="ignore"):  # 0 / 0 where nobody else was measured
             others = (total - filled[person]) / (count - measured[person])
+        others = others.round(12)  # z-scores: what rounding leaves of a constant mean is constant
         found[person] = _correlation(own, others)
     return found
 

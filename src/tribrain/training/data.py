@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,19 +20,12 @@ from tribrain.brain.haemodynamics import LAG
 from tribrain.brain.spaces import Space
 from tribrain.errors import InputError, InputWarning
 from tribrain.studies.groups import Span
-from tribrain.studies.prepared import PreparedRun, PreparedSource, PreparedStudy, windows
+from tribrain.studies.prepared import PreparedRun, PreparedStudy, windows
+from tribrain.training.series import Series
 
 _NEAR = 1e-6
 _SLACK = 10.0
 """Seconds that a stimulus may be shown beyond its features."""
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """Feature series of a stimulus: (layers, dim, time) by modality, `rate` samples a second."""
-
-    values: Mapping[str, np.ndarray]
-    rate: float
 
 
 @dataclass(frozen=True)
@@ -46,8 +38,11 @@ class Batch:
     targets : Tensor (B, O, V)
         NaN where nothing was measured, or outside the span.
     rows : Tensor (B,), int
-        Of the subject head.
-    studies : Tensor (B,), int
+        Of the subject head; -1 for people without one, who are read by that of people never seen.
+    weights : Tensor (B,)
+        Of the loss, as the study of each window has it.
+    space : str, optional
+        Of the targets; None where all studies have one.
     present : dict of str to Tensor (B,), bool, optional
         Which windows have a modality at all: what they lack counts as missing, as it does when a
         model predicts, and not as features that are 0. None where all have all.
@@ -56,16 +51,17 @@ class Batch:
     features: dict[str, Tensor]
     targets: Tensor
     rows: Tensor
-    studies: Tensor
+    weights: Tensor
+    space: str | None = None
     present: dict[str, Tensor] | None = None
 
     def to(self, device: str) -> Batch:
         features = {name: series.to(device) for name, series in self.features.items()}
-        targets, rows, studies = (
-            part.to(device) for part in (self.targets, self.rows, self.studies)
+        targets, rows, weights = (
+            part.to(device) for part in (self.targets, self.rows, self.weights)
         )
         present = self.present and {name: one.to(device) for name, one in self.present.items()}
-        return Batch(features, targets, rows, studies, present)
+        return Batch(features, targets, rows, weights, self.space, present)
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class Stretch:
 
 
 class TrainingData:
-    """Windows of studies in one space.
+    """Windows of studies, each in its space.
 
     Parameters
     ----------
@@ -92,8 +88,8 @@ class TrainingData:
     series : mapping of str to Series
         Features of each stimulus, by the checksum of its content.
     subjects : mapping of str to int
-        Row of the head for each ``study/subject`` that is trained on; others have none and read
-        the row of people never seen.
+        Row of the head for each ``study/subject`` that is trained on (`number_rows`); others have
+        none and read the row of people never seen.
     frequency : float
         Samples a second that the encoder reads.
     length : int
@@ -105,6 +101,8 @@ class TrainingData:
     standardise : bool
         z-score the BOLD over the rows of each span instead of taking it as prepared. Outputs that
         do not vary there are NaN.
+    weights : mapping of str to float, optional
+        Of studies in the loss, by name; 1 for all others.
 
     Attributes
     ----------
@@ -112,15 +110,17 @@ class TrainingData:
         Every span of the split that has rows of BOLD, in its order.
     dims : dict of str to (int, int)
         Layers and dimensions of each modality that any stimulus has.
-    space : Space
+    spaces : dict of str to Space
+        By name, in the order of the studies.
     n_samples : int
         Feature samples of a window.
 
     Raises
     ------
     InputError
-        If there is no study, or studies have several spaces; if a stimulus has no features, fewer
-        seconds of them than were shown, or another shape of them than other stimuli.
+        If there is no study, two spaces have one name, or a weight is of no study; if a stimulus
+        has no features, fewer seconds of them than were shown, or another shape of them than other
+        stimuli.
 
     Warns
     -----
@@ -140,6 +140,7 @@ class TrainingData:
         step: int = 100,
         lag: float = LAG,
         standardise: bool = False,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if length < 1 or step < 1 or not 0 < frequency < math.inf or not 0 <= lag < math.inf:
             raise InputError(
@@ -154,7 +155,9 @@ class TrainingData:
         self.step = step
         self.lag = lag
         self.standardise = standardise
-        self.space = one_space(studies)
+        self.spaces = spaces_of(studies)
+        self.weights = dict(weights or {})
+        _check_weights(self.weights, studies)
         self.dims = _dims(series)
         self.n_samples = round(frequency * length)
         self._scales: dict[tuple[int, str, int, int], tuple[np.ndarray, np.ndarray]] = {}
@@ -209,20 +212,34 @@ class TrainingData:
         return [found[index] for index in random.permutation(len(found))]
 
     def batch(self, chosen: Sequence[tuple[Stretch, int]]) -> Batch:
-        """Read windows."""
+        """Read windows of one space."""
+        (space,) = {self.space_of(stretch) for stretch, _ in chosen}
         features = {
             name: torch.zeros(len(chosen), *dims, self.n_samples)
             for name, dims in self.dims.items()
         }
-        targets = torch.empty(len(chosen), self.length, self.space.size)
+        targets = torch.empty(len(chosen), self.length, self.spaces[space].size)
         for number, (stretch, first) in enumerate(chosen):
             self._fill_features(
                 {name: part[number].numpy() for name, part in features.items()}, stretch, first
             )
             self._fill_targets(targets[number].numpy(), stretch, first)
         rows = torch.tensor([stretch.row for stretch, _ in chosen])
-        studies = torch.tensor([stretch.study for stretch, _ in chosen])
-        return Batch(features, targets, rows, studies, self._present(chosen))
+        names = [self.studies[stretch.study].name for stretch, _ in chosen]
+        weights = torch.tensor([self.weights.get(name, 1.0) for name in names])
+        told = space if len(self.spaces) > 1 else None
+        return Batch(features, targets, rows, weights, told, self._present(chosen))
+
+    def space_of(self, stretch: Stretch) -> str:
+        """Name of the space of a stretch."""
+        return self.studies[stretch.study].space.name
+
+    def by_space(self, chosen: Iterable[tuple[Stretch, int]]) -> list[list[tuple[Stretch, int]]]:
+        """Windows of each space apart, in their order."""
+        found: dict[str, list[tuple[Stretch, int]]] = {}
+        for stretch, first in chosen:
+            found.setdefault(self.space_of(stretch), []).append((stretch, first))
+        return list(found.values())
 
     def _present(self, chosen: Sequence[tuple[Stretch, int]]) -> dict[str, Tensor] | None:
         has = [self._modalities(stretch) for stretch, _ in chosen]
@@ -290,20 +307,62 @@ class TrainingData:
                 result[name][..., samples[0] : samples[-1] + 1] = piece
 
 
-def one_space(studies: Sequence[PreparedStudy]) -> Space:
-    """The space of all studies.
+def spaces_of(studies: Sequence[PreparedStudy]) -> dict[str, Space]:
+    """The spaces of studies by name, in the order of the studies.
 
     Raises
     ------
     InputError
-        If they have several.
+        If two that differ have one name, or two studies have.
     """
     if not studies:
         raise InputError("no study to train on")
-    if any(study.space != studies[0].space for study in studies):
-        told = ", ".join(f"{one.name}: {one.space.name} ({one.space.size})" for one in studies)
-        raise InputError(f"one model has one space; prepare the studies in one ({told})")
-    return studies[0].space
+    found: dict[str, Space] = {}
+    names = [study.name for study in studies]
+    for study in studies:
+        if names.count(study.name) > 1:
+            raise InputError(f"two studies are called {study.name}; give each a name of its own")
+        other = found.setdefault(study.space.name, study.space)
+        if other != study.space:
+            raise InputError(
+                f"two spaces are called {study.space.name} ({other.size} and {study.space.size} "
+                f"values, the latter of {study.name}); prepare the studies in one, or name them "
+                "apart"
+            )
+    return found
+
+
+def number_rows(
+    studies: Sequence[PreparedStudy], people: Iterable[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Number the rows of the head for people (``study/subject``), space after space.
+
+    Returns
+    -------
+    rows : dict of str to int
+        Of each person. After those of a space comes its row of people never seen.
+    counts : dict of str to int
+        Rows of each space, that one included.
+    """
+    spaces = {study.name: study.space.name for study in studies}
+    by_space: dict[str, list[str]] = {name: [] for name in spaces_of(studies)}
+    for person in sorted(people):
+        by_space[spaces[person.partition("/")[0]]].append(person)
+    rows: dict[str, int] = {}
+    first = 0
+    for names in by_space.values():
+        rows |= {person: first + number for number, person in enumerate(names)}
+        first += len(names) + 1
+    return rows, {space: len(names) + 1 for space, names in by_space.items()}
+
+
+def _check_weights(weights: Mapping[str, float], studies: Sequence[PreparedStudy]) -> None:
+    known = [study.name for study in studies]
+    for name, weight in weights.items():
+        if name not in known:
+            raise InputError(f"data.weights names study {name!r}; known: {', '.join(known)}")
+        if not 0 < weight < math.inf:
+            raise InputError(f"data.weights.{name} is {weight!r}; more than 0 fits")
 
 
 def _dims(series: Mapping[str, Series]) -> dict[str, tuple[int, int]]:
@@ -358,43 +417,3 @@ def _say_what_is_left_out(empty: Sequence[str]) -> None:
             InputWarning,
             stacklevel=3,
         )
-
-
-def stimulus_series(
-    studies: Iterable[PreparedStudy], extract: Callable[[Any], Series]
-) -> dict[str, Series]:
-    """Features of every stimulus of studies, each worked out once.
-
-    Parameters
-    ----------
-    studies : iterable of PreparedStudy
-    extract : callable
-        From a stimulus (`tribrain.stimuli.stimulus.Stimulus`) to its series; not called for
-        stimuli that are feature series already.
-    """
-    found: dict[str, Series] = {}
-    for study in studies:
-        for run in study.runs:
-            for shown in run.shown:
-                content = shown.source.content()
-                if content in found:
-                    continue
-                kept: Any = shown.source
-                source = kept.source() if isinstance(kept, PreparedSource) else kept
-                series = getattr(source, "series", None)
-                if series is not None:
-                    found[content] = Series(series, source.rate)
-                else:
-                    found[content] = extract(source.open())
-    return found
-
-
-def faded(series: Series, fading: float) -> Series:
-    """Series whose dimension k (from 1) is multiplied by ``k ** -fading``."""
-    if not fading:
-        return series
-    values = {}
-    for name, array in series.values.items():
-        factors = np.arange(1, array.shape[1] + 1) ** -float(fading)
-        values[name] = (array * factors[None, :, None]).astype(np.float32)
-    return Series(values, series.rate)

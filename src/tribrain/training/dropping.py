@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+
+Rand = Callable[..., Tensor]
+"""From a shape to random numbers (windows, *shape) between 0 and 1."""
 
 
 def drop_modalities(
     features: Mapping[str, Tensor],
     probability: float,
     present: Mapping[str, Tensor] | None = None,
+    rand: Rand | None = None,
 ) -> dict[str, Tensor] | None:
     """Draw in which windows (B,) each modality is kept; None for all in all.
 
@@ -24,16 +28,23 @@ def drop_modalities(
     there = torch.ones(len(features), len(like), dtype=torch.bool, device=like.device)
     if present is not None:
         there = torch.stack([present[name] for name in features])
-    kept = (torch.rand(there.shape, device=like.device) >= probability) & there
-    spared = (torch.rand(there.shape, device=like.device) * there).argmax(dim=0)
+    rand = rand or _rand(like)
+    kept = (probability <= rand(len(features)).T) & there
+    spared = (rand(len(features)).T * there).argmax(dim=0)
     kept[spared, torch.arange(len(like), device=like.device)] |= ~kept.any(dim=0)
     return dict(zip(features, kept, strict=True))
 
 
-def drop_samples(features: dict[str, Tensor], probability: float) -> dict[str, Tensor]:
+def drop_samples(
+    features: dict[str, Tensor], probability: float, rand: Rand | None = None
+) -> dict[str, Tensor]:
     """Set samples of windows to zero, in all modalities together."""
     if not probability:
         return features
     like = next(iter(features.values()))
-    kept = torch.rand(len(like), 1, 1, like.shape[-1], device=like.device) >= probability
+    kept = (rand or _rand(like))(1, 1, like.shape[-1]) >= probability
     return {name: series * kept for name, series in features.items()}
+
+
+def _rand(like: Tensor) -> Rand:
+    return lambda *shape: torch.rand(len(like), *shape, device=like.device)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError, InputWarning
 from tribrain.training.data import Batch, Stretch, TrainingData
+from tribrain.training.distributed import Processes, Share, local
 from tribrain.training.dropping import drop_modalities, drop_samples
 from tribrain.training.losses import masked
 from tribrain.training.optimisers import follow, make_optimiser, rate_at
 from tribrain.training.settings import TrainingSettings
-from tribrain.training.state import State, begun_with, check_same, load_state, save_state
+from tribrain.training.state import State, begun_with, restore, save_state
 from tribrain.training.validation import correlations
 
 Report = Callable[[dict[str, float]], None]
@@ -63,6 +64,7 @@ def train(
     sides: Sequence[str] = ("train",),
     validate: bool = True,
     device: str = "cpu",
+    processes: Processes | None = None,
     report: Report | None = None,
 ) -> tuple[Encoder, Course]:
     """Train an encoder. Seeds torch's own random numbers in every step.
@@ -82,13 +84,16 @@ def train(
     validate : bool
         Correlate with the BOLD of the side "validation", if there is one, after every epoch.
     device : str
+    processes : Processes, optional
+        As `tribrain.training.torchrun.joined` gives them, with their device.
     report : callable, optional
-        Called with the numbers of each epoch, after its state was written.
+        Called with the numbers of each epoch, after its state was written; in the first process.
 
     Returns
     -------
     encoder : Encoder
-        The one given, with the weights (their running mean, if there is one) of the best epoch.
+        With the weights (or their running mean) of the best epoch: the one given, or a copy of it
+        where processes have parts.
     course : Course
 
     Raises
@@ -112,10 +117,14 @@ def train(
     if validate and settings.patience and not held:
         text = "training.patience ends nothing, as no side of the split is for validation"
         warnings.warn(text, InputWarning, stacklevel=2)
-    encoder = encoder.to(device)
+    processes = processes or Processes(device=device)
+    begun = begun_with(encoder, data, (stretches, held), settings)
+    trained = processes.plain(encoder)
     networks = {"model": encoder}
     if settings.average:
         networks["average"] = copy.deepcopy(encoder).requires_grad_(False)
+    for network in networks.values():
+        processes.spread(network, settings.precision)
     judged = networks.get("average", encoder)
     optimiser = make_optimiser(encoder, settings)
     states = torch.compile(encoder.states) if settings.compile else encoder.states
@@ -127,16 +136,13 @@ def train(
     steps = settings.epochs * math.ceil(len(order(1)) / per_step)  # each epoch has as many windows
     course, step = Course(), 0
     best: Mapping[str, Tensor] = {}  # on the CPU: a third copy seldom fits beside the moments
-    begun = begun_with(encoder, data, (stretches, held), settings)
     file = folder / STATE if folder is not None else None
-    if resume and file is not None and file.is_file():
-        state = load_state(file)
-        check_same(file, state.facts["begun"], begun)
-        for part, network in networks.items():
-            network.load_state_dict(state.weights[part])
-        optimiser.load_state_dict(dict(state.optimiser))
+    if resume and file is not None and processes.same(file.is_file()):
+        state = restore(file, begun, networks, optimiser, processes)
         course, step = Course(state.facts["epochs"]), state.facts["step"]
-        best = state.weights.get("best") or _weights(judged)
+        earlier = course.best < len(course.epochs)  # of which all know, and one has the weights
+        now = {} if earlier else processes.full(judged.state_dict(), apart=True)
+        best = state.weights.get("best", now)
 
     for epoch in range(len(course.epochs) + 1, settings.epochs + 1):
         if settings.patience and len(course.epochs) - course.best >= settings.patience:
@@ -148,30 +154,30 @@ def train(
             rate = rate_at(step, steps, settings)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(int(_random(settings.seed, _STEP, step).integers(2**63)))
             chosen = windows[first : first + per_step]
-            losses.append(_step(encoder, states, optimiser, data, chosen, settings, step))
+            losses += [_step(encoder, states, optimiser, data, chosen, settings, step, processes)]
             step += 1
             if judged is not encoder:
                 follow(judged, encoder, min(settings.average, step / (step + 10)))
         _check_finite(encoder, epoch)
         numbers = {"epoch": epoch, "loss": float(np.mean(losses)), "rate": rate}
         if held:
-            numbers["validation"] = _mean(correlations(judged, data, held, device), epoch)
-        course.epochs.append(numbers)
+            numbers["validation"] = _validation(judged, data, held, settings, epoch, processes)
+        course.epochs.append(processes.same(numbers))
         if course.best == epoch:
-            best = _weights(judged)
+            best = processes.full(judged.state_dict(), apart=True)
         if file is not None:
-            weights: dict[str, Mapping[str, Tensor]]
-            weights = {part: network.state_dict() for part, network in networks.items()}
+            weights = {part: processes.full(one.state_dict()) for part, one in networks.items()}
             if course.best < epoch:
                 weights["best"] = best
             facts = {"begun": begun, "epochs": course.epochs, "step": step}
-            save_state(file, State(weights, optimiser.state_dict(), facts))
-        if report is not None:
+            moments = processes.full(optimiser.state_dict())
+            if processes.first:
+                save_state(file, State(weights, moments, facts))
+        if report is not None and processes.first:
             report(numbers)
-    encoder.load_state_dict(best)
-    return encoder.eval().requires_grad_(False), course
+    processes.load(trained, best)
+    return trained.eval().requires_grad_(False), course
 
 
 def _step(
@@ -182,26 +188,36 @@ def _step(
     chosen: Sequence[tuple[Stretch, int]],
     settings: TrainingSettings,
     step: int,
+    processes: Processes,
 ) -> float:
     """One step of the optimiser over up to `accumulate` batches; returns the loss.
 
-    Each batch counts by its windows, whatever was measured in them.
+    A batch has one space. Each counts by its windows, whatever was measured in them.
     """
     device = next(encoder.parameters()).device
+    own, common = map(int, _random(settings.seed, _STEP, step).integers(2**63, size=2))
+    torch.manual_seed(own + processes.rank)  # dropout in the network: of its own windows
+    drops = torch.Generator(device).manual_seed(common)  # of windows: drawn alike by all
     optimiser.zero_grad(set_to_none=True)
     total = 0.0
-    for first in range(0, len(chosen), settings.batch):
-        part = chosen[first : first + settings.batch]
-        batch = data.batch(part).to(str(device))
+    parts = [
+        windows[first : first + settings.batch]
+        for windows in data.by_space(chosen)
+        for first in range(0, len(windows), settings.batch)
+    ]
+    for part in parts:
+        share = processes.share(part, drops)
+        batch = share.read(data)
         with torch.autocast(device.type, torch.bfloat16, settings.precision == "bf16"):
-            loss = batch_loss(encoder, batch, settings, states)
-        share = loss * (len(part) / len(chosen))
-        share.backward()
-        value = float(share.detach())
+            loss = batch_loss(encoder, batch, settings, states, share)
+        loss = loss * (len(part) / len(chosen))
+        loss.backward()
+        value = float(processes.total(loss.detach()))
         if not math.isfinite(value):
             raise _not_finite(f"the loss is {value}", step, part, data.length)
         total += value
-    norm = nn.utils.clip_grad_norm_(encoder.parameters(), settings.clip or math.inf)
+    processes.sum_gradients(encoder)
+    norm = processes.clip_gradients(encoder, settings.clip or math.inf)
     if not torch.isfinite(norm):
         raise _not_finite(f"the gradient is {float(norm)}", step, chosen, data.length)
     optimiser.step()
@@ -213,27 +229,31 @@ def batch_loss(
     batch: Batch,
     settings: TrainingSettings,
     states: Callable[..., Tensor] | None = None,
+    share: Share | None = None,
 ) -> Tensor:
     """Loss of a batch, with modalities, samples and subjects dropped as the settings say.
 
-    `states` is a compiled `Encoder.states`, if there is one.
+    `states` is a compiled `Encoder.states`, if there is one. Where the batch is a share of a larger
+    one, the result is what it adds to the loss of that.
     """
-    kept = drop_modalities(batch.features, settings.modality_dropout, batch.present)
-    features = drop_samples(batch.features, settings.time_dropout)
+    share = share or Share(batch.rows)
+    kept = drop_modalities(batch.features, settings.modality_dropout, batch.present, share.rand)
+    features = drop_samples(batch.features, settings.time_dropout, share.rand)
     found = (states or encoder.states)(features, kept)
-    unseen = encoder.n_subjects - 1
-    own = torch.where(batch.rows < 0, unseen, batch.rows)
+    unseen = encoder.unseen(batch.space)
+    own = torch.where(share.rows < 0, unseen, share.rows)
 
     def loss(rows: Tensor) -> Tensor:
-        return masked(settings.loss, encoder.read(found, rows), batch.targets)
+        predicted = encoder.read(found, rows[share.where], rows.unique())
+        total = share.processes.total
+        return masked(settings.loss, predicted, batch.targets, batch.weights, total)
 
-    share = settings.subject_dropout
-    if not share:
+    dropout = settings.subject_dropout
+    if not dropout:
         return loss(own)
     if settings.expected_subjects:
-        return (1 - share) * loss(own) + share * loss(torch.full_like(own, unseen))
-    dropped = torch.rand(len(own), device=own.device) < share
-    return loss(torch.where(dropped, unseen, own))
+        return (1 - dropout) * loss(own) + dropout * loss(torch.full_like(own, unseen))
+    return loss(torch.where(share.draw() < dropout, unseen, own))
 
 
 def _not_finite(
@@ -248,25 +268,30 @@ def _not_finite(
 
 def _check_finite(encoder: nn.Module, epoch: int) -> None:
     for name, value in encoder.named_parameters():
-        if not torch.isfinite(value).all():
-            raise InputError(
-                f"weights {name} are not finite after epoch {epoch}; lower training.rate; the "
-                "state of the last good epoch stays"
-            )
+        if not torch.isfinite(local(value)).all():
+            told = f"weights {name} are not finite after epoch {epoch}"
+            raise InputError(f"{told}; lower training.rate; the state of the last good epoch stays")
 
 
-def _mean(values: np.ndarray, epoch: int) -> float:
-    """Mean of what is a number."""
+def _validation(
+    encoder: Encoder,
+    data: TrainingData,
+    held: Sequence[Stretch],
+    settings: TrainingSettings,
+    epoch: int,
+    processes: Processes,
+) -> float:
+    """Mean correlation over runs, of those that have one."""
+    device, in_half = processes.device, processes.sharded and settings.precision == "bf16"
+    with torch.autocast(torch.device(device).type, torch.bfloat16, in_half):  # as gathered
+        values = correlations(encoder, data, held, device, processes=processes)
+    processes.at_rest(encoder)
     found = values[np.isfinite(values)]
     if len(found):
         return float(found.mean())
     text = f"epoch {epoch} has no validation: what is measured or predicted there does not vary"
     warnings.warn(text, InputWarning, stacklevel=3)
     return math.nan
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    return {key: value.to("cpu", copy=True) for key, value in network.state_dict().items()}
 
 
 def _random(*keys: int) -> np.random.Generator:

@@ -8,24 +8,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def mean_squared(predicted: Tensor, measured: Tensor, there: Tensor) -> Tensor:
-    """Mean squared error."""
-    return _mean((predicted - measured) ** 2, there)
+# A loss gives a value for each (window, row, output) or (window, output), and which of them count.
+Values = tuple[Tensor, Tensor]
 
 
-def smooth_l1(predicted: Tensor, measured: Tensor, there: Tensor) -> Tensor:
+def mean_squared(predicted: Tensor, measured: Tensor, there: Tensor) -> Values:
+    """Squared error."""
+    return (predicted - measured) ** 2, there
+
+
+def smooth_l1(predicted: Tensor, measured: Tensor, there: Tensor) -> Values:
     """Squared up to a difference of 1, linear beyond."""
-    return _mean(functional.smooth_l1_loss(predicted, measured, reduction="none"), there)
+    return functional.smooth_l1_loss(predicted, measured, reduction="none"), there
 
 
-def huber(predicted: Tensor, measured: Tensor, there: Tensor) -> Tensor:
+def huber(predicted: Tensor, measured: Tensor, there: Tensor) -> Values:
     """Squared up to a difference of 0.5, linear beyond."""
-    return _mean(functional.huber_loss(predicted, measured, reduction="none", delta=0.5), there)
+    return functional.huber_loss(predicted, measured, reduction="none", delta=0.5), there
 
 
-def pearson(predicted: Tensor, measured: Tensor, there: Tensor) -> Tensor:
-    """One less the correlation over time, averaged over windows and outputs.
+def pearson(predicted: Tensor, measured: Tensor, there: Tensor) -> Values:
+    """One less the correlation over time, of each window and output.
 
     Outputs with fewer than three measured rows in a window, or that do not vary, do not count.
     Where a prediction does not vary, its correlation is 0.
@@ -41,14 +44,10 @@ def pearson(predicted: Tensor, measured: Tensor, there: Tensor) -> Tensor:
     y = y / torch.where(usable, power, 1).sqrt().unsqueeze(1)
     # The root of 0 has no gradient; a prediction this small is as good as constant.
     correlation = (x * y).sum(1) / ((x * x).sum(1) + 1e-12).sqrt()
-    return _mean(1 - correlation, usable)
+    return 1 - correlation, usable
 
 
-def _mean(values: Tensor, there: Tensor) -> Tensor:
-    return (values * there).sum() / there.sum().clamp(min=1)
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Values]] = {
     "mse": mean_squared,
     "pearson": pearson,
     "smooth_l1": smooth_l1,
@@ -56,13 +55,24 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def masked(loss: str, predicted: Tensor, measured: Tensor) -> Tensor:
+def masked(
+    loss: str,
+    predicted: Tensor,
+    measured: Tensor,
+    weights: Tensor | None = None,
+    total: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """A loss of `LOSSES` over what was measured (not NaN).
 
     Parameters
     ----------
     loss : str
     predicted, measured : Tensor (B, O, V)
+    weights : Tensor (B,), optional
+        How much each window counts; 1 by default.
+    total : callable, optional
+        From how much was measured in these windows to that in the whole batch, if it has more: then
+        the result is what these windows add to the loss of the batch.
 
     Returns
     -------
@@ -70,4 +80,8 @@ def masked(loss: str, predicted: Tensor, measured: Tensor) -> Tensor:
         A number; 0 where nothing was measured.
     """
     there = ~torch.isnan(measured)
-    return LOSSES[loss](predicted.float(), torch.nan_to_num(measured).float(), there)
+    values, counted = LOSSES[loss](predicted.float(), torch.nan_to_num(measured).float(), there)
+    if weights is not None:
+        values = values * weights.view(-1, *[1] * (values.ndim - 1))
+    measured_in_all = counted.sum() if total is None else total(counted.sum())
+    return (values * counted).sum() / measured_in_all.clamp(min=1)

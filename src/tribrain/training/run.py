@@ -8,13 +8,9 @@ state, what was trained on), ``split.tsv``, ``metrics.jsonl`` and ``metrics.csv`
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
-import json
-import math
 import shutil
-import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +23,32 @@ from tribrain.features.backbones import pick_device
 from tribrain.features.extract import Progress, extract_features, find_backbones
 from tribrain.features.pieces import Extractors
 from tribrain.features.store import Store
-from tribrain.files import sha256, whole_file
 from tribrain.stimuli.stimulus import Stimulus
 from tribrain.studies.prepared import PreparedStudy, open_prepared
-from tribrain.studies.prepared_files import MANIFEST
-from tribrain.studies.splits import describe, split
-from tribrain.training.data import Series, TrainingData, faded, stimulus_series
+from tribrain.training.data import TrainingData, number_rows
+from tribrain.training.distributed import ALONE, Processes
+from tribrain.training.loggers import check_loggers, opened_loggers
 from tribrain.training.loop import train
-from tribrain.training.settings import TrainingRecipe, read_recipe
+from tribrain.training.mean_of_people import MeanData, give_rows
+from tribrain.training.run_files import (
+    append_metrics,
+    check_same_data,
+    check_target,
+    describe_run,
+    epoch_line,
+    mean_line,
+    write_metrics,
+)
+from tribrain.training.series import Series, extracts, faded, stimulus_series
+from tribrain.training.settings import TrainingRecipe, check_together
+from tribrain.training.sides import MODEL, recipe_sides
+from tribrain.training.teaching import open_teacher, taught
+from tribrain.training.torchrun import joined
 
 HEAD = 0.1
 """Factor of the random weights that heads start from: predictions as large as the BOLD itself would
 have to be unlearned first (measured on SONG: half of the epochs for a better score)."""
-STATE, MODEL, RECIPE = "state.safetensors", "model", "recipe.toml"
+STATE, TEACHER = "state.safetensors", "teacher"
 
 
 def train_recipe(
@@ -52,6 +61,7 @@ def train_recipe(
     backbones: Path | None = None,
     store: Store | None = None,
     versions: dict[str, str] | None = None,
+    logs: Sequence[str] = (),
     progress: Progress | None = None,
     said: Callable[[str], None] | None = None,
 ) -> Path:
@@ -73,6 +83,8 @@ def train_recipe(
         Where features are kept.
     versions : dict of str to str, optional
         Recorded in the folder.
+    logs : sequence of str
+        Where the metrics go besides the folder (`tribrain.training.loggers.LOGGERS`).
     progress : callable, optional
         Called with "epochs" (or a modality, while features are worked out), done, total.
     said : callable, optional
@@ -88,53 +100,110 @@ def train_recipe(
     InputError
         If there is no study, a folder that holds another run, or what `train` raises.
     """
-    _check_target(recipe, out, resume)
+    with joined(recipe.training, device) as processes:
+        if not processes.first:
+            logs, progress, said = (), None, None
+        return _train(
+            recipe, out, processes, name, resume, backbones, store, versions, logs, progress, said
+        )
+
+
+def _train(
+    recipe: TrainingRecipe,
+    out: Path,
+    processes: Processes,
+    name: str | None,
+    resume: bool,
+    backbones: Path | None,
+    store: Store | None,
+    versions: dict[str, str] | None,
+    logs: Sequence[str],
+    progress: Progress | None,
+    said: Callable[[str], None] | None,
+) -> Path:
+    """What `train_recipe` does, in one of its processes."""
+    check_together(recipe)
+    if processes.first:
+        check_target(recipe, out, resume)
+    check_loggers(logs)
     studies = open_studies(recipe)
-    data = training_data(recipe, studies, device, backbones, store, progress)
+    if processes.first:
+        check_same_data(out, studies)
+    device = processes.device
+    in_turn = processes if store is not None else ALONE  # without a store each works out all
+    data = in_turn.after_first(
+        "features", lambda: training_data(recipe, studies, device, backbones, store, progress)
+    )
     encoder = new_encoder(recipe, data)
-    device = pick_device(device)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RECIPE).write_text(recipe_text(recipe), "utf-8")
-    _describe_run(out, recipe, studies, data, versions or {})
-    settings = recipe.training
+    teacher = None
+    if recipe.training.teacher:
+        teacher = open_teacher(
+            recipe.training.teacher, data, store=store, backbones=backbones, device=device
+        )
+    if processes.first:
+        describe_run(out, recipe, studies, data, versions or {})
+    settings, people = recipe.training, data
+    sides: tuple[str, ...] = ("train",)
+    if recipe.data.mean_of_people:
+        data = MeanData(people, sides)
+        if said is not None:
+            said(mean_line(data))
+    if teacher is not None:
+        data, settings = processes.after_first(
+            "teacher", lambda: taught(teacher, data, settings, out / TEACHER, progress)
+        )
 
     def report(numbers: dict[str, float]) -> None:
-        _append_metrics(out, numbers)
+        append_metrics(out, numbers)
+        log(numbers)
         if said is not None:
             said(epoch_line(numbers, settings.epochs))
         if progress is not None:
             progress("epochs", int(numbers["epoch"]), settings.epochs)
 
-    best, course = train(
-        copy.deepcopy(encoder),
-        data,
-        settings,
-        folder=out,
-        resume=resume,
-        device=device,
-        report=report,
-    )
-    _write_metrics(out, course.epochs)  # a kill may have come between an epoch and its line
+    with opened_loggers(logs, out, recipe.as_table()) as log:
+        best, course = train(
+            copy.deepcopy(encoder),
+            data,
+            settings,
+            folder=out,
+            resume=resume,
+            processes=processes,
+            report=report,
+        )
+    if processes.first:
+        write_metrics(out, course.epochs)  # a kill may have come between an epoch and its line
     if settings.refit and data.side("validation"):
         again = dataclasses.replace(settings, epochs=course.best, patience=0, refit=False)
         if said is not None:
             said(f"again on training and validation together, {course.best} epochs")
-        folder = out / "refit"
-        folder.mkdir(exist_ok=True)
+        folder, sides = out / "refit", ("train", "validation")
+        if processes.first:
+            folder.mkdir(exist_ok=True)
         best, _ = train(
             encoder,
-            data,
+            MeanData(people, sides) if recipe.data.mean_of_people else data,
             again,
             folder=folder,
             resume=resume,
-            sides=("train", "validation"),
+            sides=sides,
             validate=False,
-            device=device,
+            processes=processes,
         )
-        shutil.rmtree(folder)
-    assert isinstance(best, Encoder)
-    card = model_card(recipe, data, studies, name or out.name)
-    save_folder(card, fold_fading(best.cpu(), recipe.data.fading), out / MODEL)
+        if processes.first:
+            shutil.rmtree(folder)
+
+    def finish() -> None:
+        if not processes.first:
+            return
+        if recipe.data.mean_of_people:
+            give_rows(best.to(device), people, sides, settings.own_penalty, device)
+        card = model_card(recipe, data, studies, name or out.name)
+        save_folder(card, fold_fading(best.cpu(), recipe.data.fading), out / MODEL)
+        for lesson in (out / TEACHER).glob("*.npy"):
+            lesson.unlink()
+
+    processes.after_first("model", finish)  # rows of many people take longer than a barrier waits
     return out / MODEL
 
 
@@ -158,18 +227,8 @@ def training_data(
 ) -> TrainingData:
     """Split studies, work out the features of their stimuli, and lay out windows."""
     settings = recipe.data
-    sides = split(
-        [run for study in studies for run in study.runs],
-        {"validation": settings.validation, "test": settings.test},
-        seed=settings.seed,
-        validation_groups=settings.validation_groups,
-        test_groups=settings.test_groups,
-        held_out_subjects=settings.held_out,
-        lag=settings.lag,
-    )
-    people = sorted(
-        {f"{span.study}/{span.subject}" for span, side in sides.items() if side == "train"}
-    )
+    sides = recipe_sides(recipe, studies)
+    people = {f"{span.study}/{span.subject}" for span, side in sides.items() if side == "train"}
     wanted = recipe.features.modalities
     extractors: list[Extractors] = []
 
@@ -198,12 +257,13 @@ def training_data(
         studies,
         sides,
         {content: faded(one, settings.fading) for content, one in series.items()},
-        {person: row for row, person in enumerate(people)},
+        number_rows(studies, people)[0],
         frequency=recipe.features.frequency,
         length=settings.length,
         step=settings.step,
         lag=settings.lag,
         standardise=settings.standardise,
+        weights=settings.weights,
     )
 
 
@@ -216,18 +276,23 @@ def new_encoder(recipe: TrainingRecipe, data: TrainingData) -> Encoder:
     except ValueError as error:
         raise InputError(f"[encoder] of the recipe: {error}") from None
     with torch.no_grad():
-        encoder.head.weight.mul_(HEAD)
+        for name, value in encoder.head.named_parameters():
+            if name.endswith("weight"):
+                value.mul_(HEAD)
     return encoder
 
 
 def _build(recipe: TrainingRecipe, data: TrainingData) -> dict[str, Any]:
+    sizes = {name: space.size for name, space in data.spaces.items()}
+    _, counts = number_rows(data.studies, data.subjects)
+    one = len(sizes) == 1
     return {
         "max_samples": data.n_samples,
         **recipe.encoder,
         "feature_dims": data.dims,
-        "n_outputs": data.space.size,
+        "n_outputs": next(iter(sizes.values())) if one else sizes,
         "n_output_samples": data.length,
-        "n_subjects": len(data.subjects) + 1,
+        "n_subjects": next(iter(counts.values())) if one else counts,
     }
 
 
@@ -236,12 +301,15 @@ def model_card(
 ) -> ModelCard:
     """What the trained model is."""
     licences = dict.fromkeys(f"{study.name}: {study.licence}" for study in studies)
+    features = recipe.features
+    if not any(map(extracts, studies)):  # what the recipe names was never worked out
+        features = dataclasses.replace(features, backbones={}, simple={})
     return ModelCard(
         build=_build(recipe, data),
-        recipe=recipe.features,
+        recipe=features,
         window=float(data.length),
         lag=data.lag,
-        space=data.space.name,
+        space=next(iter(data.spaces)),
         subjects=data.subjects,
         licence="trained on " + "; ".join(licences),
         name=name,
@@ -270,126 +338,3 @@ def fold_fading(encoder: Encoder, fading: float) -> Encoder:
         with torch.no_grad():
             first.weight.mul_(factors.to(first.weight))
     return folded
-
-
-def recipe_text(recipe: TrainingRecipe) -> str:
-    """A recipe as a TOML file."""
-    lines = []
-    for section, values in recipe.as_table().items():
-        tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-        lines.append(f"[{section}]")
-        lines += [
-            f"{key} = {_toml(value)}"
-            for key, value in values.items()
-            if key not in tables and value is not None
-        ]
-        for key, table in tables.items():
-            if table:
-                lines.append(f"\n[{section}.{key}]")
-                lines += [f"{name} = {_toml(value)}" for name, value in table.items()]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
-    # Numbers, truth values and texts are written alike in JSON and TOML.
-    return json.dumps(value)
-
-
-def epoch_line(numbers: dict[str, float], epochs: int) -> str:
-    """An epoch in words."""
-    validation = numbers.get("validation")
-    more = f", validation r {validation:.4f}" if validation is not None else ""
-    return f"epoch {int(numbers['epoch'])} of {epochs}: loss {numbers['loss']:.4f}{more}"
-
-
-def _check_target(recipe: TrainingRecipe, out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; --out takes a folder")
-    begun = out / RECIPE
-    if not begun.is_file():
-        if out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{out} holds something else; choose another --out")
-        return
-    if not resume:
-        raise InputError(f"{out} holds a run already; --resume goes on with it")
-    if read_recipe(begun).as_table() != recipe.as_table():
-        raise InputError(
-            f"{out} was begun with another recipe (see {begun}); choose another --out, or the same "
-            "recipe"
-        )
-
-
-def _describe_run(
-    out: Path,
-    recipe: TrainingRecipe,
-    studies: list[PreparedStudy],
-    data: TrainingData,
-    versions: dict[str, str],
-) -> None:
-    sides = {stretch.span: stretch.side for stretch in data.stretches}
-    runs = [run for study in studies for run in study.runs]
-    describe(sides, runs).to_csv(out / "split.tsv", sep="\t", float_format="%.4f")
-    told = {
-        "seed": recipe.training.seed,
-        "versions": versions,
-        "git": git_state(),
-        "studies": [
-            {
-                "name": study.name,
-                "folder": str(study.folder),
-                "manifest_sha256": sha256(study.folder / MANIFEST),
-                "runs": {run.name: run.sha256 for run in study.runs},
-                "licence": study.licence,
-                "citation": study.citation,
-            }
-            for study in studies
-        ],
-        "features": {content: sorted(one.values) for content, one in data.series.items()},
-    }
-    (out / "run.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of the working directory, and whether it holds changes; None outside git."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    try:
-        commit, changes = (
-            subprocess.run(  # noqa: S603
-                [git, *arguments], capture_output=True, text=True, check=True, timeout=10
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "changed": bool(changes)}
-
-
-def _append_metrics(out: Path, numbers: dict[str, float]) -> None:
-    """Add an epoch to the metrics, in place of what a stopped run had said of it and after it."""
-    file = out / "metrics.jsonl"
-    before = []
-    if file.is_file():
-        before = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
-    _write_metrics(out, [row for row in before if row["epoch"] < numbers["epoch"]] + [numbers])
-
-
-def _write_metrics(out: Path, epochs: Sequence[Mapping[str, float | None]]) -> None:
-    """Write the numbers of all epochs; what is no number is null."""
-    rows = [
-        {
-            key: value if value is not None and math.isfinite(value) else None
-            for key, value in row.items()
-        }
-        for row in epochs
-    ]
-    with whole_file(out / "metrics.jsonl") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-    with (out / "metrics.csv").open("w", newline="", encoding="utf-8") as table:
-        writer = csv.DictWriter(table, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)

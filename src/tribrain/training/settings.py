@@ -21,6 +21,7 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 _SEEDS = 2**63  # what torch takes
 OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("one_cycle", "cosine", "constant")
+PARALLEL = ("ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,19 @@ class DataSettings:
         Groups that are put there by name.
     held_out : tuple of str
         People who are never trained on.
+    hours : float
+        Of the training side that are trained on, over all people, drawn by ``training.seed``; 0
+        for all (`tribrain.training.subsets.fewer_hours`).
+    subjects : int
+        People of the training side who are trained on, drawn likewise; 0 for all.
     seed : int
         Of the split.
     standardise : bool
         z-score the BOLD over the rows of each span.
+    mean_of_people : bool
+        Train on the mean of people who were shown the same, then give each a row in closed form
+        (`tribrain.training.mean_of_people`). Validation is by the row of people never seen. Takes
+        no teacher, and no ``subject_dropout`` or ``expected_subjects`` of ``[training]``.
     length : int
         Seconds of a window.
     step : int
@@ -51,6 +61,8 @@ class DataSettings:
         Dimension k (from 1) of every feature is multiplied by ``k ** -fading``: what whitened
         components have lost of their order of importance. 0 changes nothing. A model that is
         saved does so itself.
+    weights : mapping of str to float
+        Of studies in the loss, by name; 1 where nothing is said.
     """
 
     studies: tuple[str, ...] = ()
@@ -59,16 +71,20 @@ class DataSettings:
     validation_groups: tuple[str, ...] = ()
     test_groups: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    hours: float = 0.0
+    subjects: int = 0
     seed: int = 0
     standardise: bool = False
+    mean_of_people: bool = False
     length: int = 100
     step: int = 100
     lag: float = 5.0
     fading: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_range("data", self, 1, math.inf, ("length", "step"))
-        _check_range("data", self, 0, math.inf, ("lag", "fading"))
+        _check_range("data", self, 0, math.inf, ("lag", "fading", "hours", "subjects"))
         _check_range("data", self, 0, _SEEDS, ("seed",))
         _check_range("data", self, 0, 1, ("validation", "test"))
 
@@ -100,14 +116,23 @@ class TrainingSettings:
         Probability that a modality of a window is left out (never all), that a window is
         predicted by the row of people never seen, and that a sample of features is zero.
     expected_subjects : bool
-        Instead of drawing, add both losses weighted by that probability.
+        Instead of drawing, add both losses weighted by that probability; not with a teacher.
     patience : int
         Epochs without a better validation after which it ends; 0 never ends early.
     refit : bool
         Train again on training and validation together for the length found.
+    teacher : str
+        Folder of a model, such as an ensemble, whose predictions are learned; empty for none.
+    teacher_share : float
+        Of its predictions in what is learned, 0 to 1; the rest is the BOLD.
+    own_penalty : float
+        With ``data.mean_of_people``: by which the row of a person is kept near that of people never
+        seen, in mean squares of the encoder's states.
     seed : int
     precision : {"fp32", "bf16"}
     compile : bool
+    parallel : {"ddp", "fsdp"}
+        Whether each of several processes (torchrun) has all weights, or a part of them.
     """
 
     epochs: int = 15
@@ -127,9 +152,13 @@ class TrainingSettings:
     time_dropout: float = 0.0
     patience: int = 0
     refit: bool = False
+    teacher: str = ""
+    teacher_share: float = 0.5
+    own_penalty: float = 1500.0
     seed: int = 0
     precision: str = "fp32"
     compile: bool = False
+    parallel: str = "ddp"
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -137,15 +166,18 @@ class TrainingSettings:
             ("optimiser", OPTIMISERS),
             ("schedule", SCHEDULES),
             ("precision", ("fp32", "bf16")),
+            ("parallel", PARALLEL),
         ):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise InputError(f"training.{name} {value!r} is unknown; known: {', '.join(known)}")
         _check_range("training", self, 1, math.inf, ("epochs", "batch", "accumulate"))
-        _check_range("training", self, 0, math.inf, ("decay", "clip", "patience"))
+        _check_range("training", self, 0, math.inf, ("decay", "clip", "patience", "own_penalty"))
         _check_range("training", self, 0, _SEEDS, ("seed",))
         shares = ("warm_up", "average", "modality_dropout", "subject_dropout", "time_dropout")
         _check_range("training", self, 0, 1, shares)
+        if not 0 <= self.teacher_share <= 1:
+            raise InputError(f"training.teacher_share is {self.teacher_share!r}; 0 to 1 fits")
         if not 0 < self.rate < math.inf:
             raise InputError(f"training.rate is {self.rate:g}; more than 0 fits")
 
@@ -177,6 +209,39 @@ class TrainingRecipe:
     def as_table(self) -> dict[str, Any]:
         """As plain data."""
         return dataclasses.asdict(self) | {"encoder": dict(self.encoder)}
+
+
+def check_together(recipe: TrainingRecipe) -> None:
+    """Refuse settings that another one would leave without effect.
+
+    Raises
+    ------
+    InputError
+        A teacher, `expected_subjects`, or a `subject_dropout` other than 0 and the default, with
+        `mean_of_people`, whose windows are all of people never seen; `expected_subjects` with a
+        teacher, whose predictions differ between the rows, so that one is drawn.
+    """
+    settings = recipe.training
+    if recipe.data.mean_of_people:
+        if settings.teacher:
+            raise InputError(
+                "data.mean_of_people takes no teacher, whose predictions are those for each "
+                "person; leave out one of them"
+            )
+        for name, fits in (
+            ("expected_subjects", (False,)),
+            ("subject_dropout", (0.0, TrainingSettings.subject_dropout)),
+        ):
+            if getattr(settings, name) not in fits:
+                raise InputError(
+                    f"training.{name} has no effect with data.mean_of_people, which trains on no "
+                    f"person's row; leave it out, or --set training.{name}={str(fits[0]).lower()}"
+                )
+    if settings.teacher and settings.expected_subjects:
+        raise InputError(
+            "training.expected_subjects does not go with a teacher, whose windows are drawn for "
+            "people never seen; --set training.expected_subjects=false"
+        )
 
 
 ENCODER = {
@@ -229,7 +294,7 @@ def read_recipe(name: str | Path, changes: Iterable[str] = ()) -> TrainingRecipe
         known = sorted(
             entry.name.removesuffix(".toml")
             for entry in folder.iterdir()
-            if entry.name.endswith(".toml") and "[training]" in entry.read_text("utf-8")
+            if entry.name.endswith(".toml")
         )
         if str(name) not in known:
             told = ", ".join([*known, "or a file (.toml)"])
@@ -281,6 +346,12 @@ def _known_keys(what: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 def _fitting(what: str, value: Any, kind: Any) -> Any:
     """A value of a recipe, as its field takes it."""
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{what} is {value!r}; a table fits")
+        return {
+            key: _fitting(f"{what}.{key}", one, get_args(kind)[1]) for key, one in value.items()
+        }
     if get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{what} is {value!r}; a list fits")

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from tribrain.errors import InputError
-from tribrain.files import first_line, require_file
+from tribrain.files import first_line, require_file, save_tensors
 from tribrain.training.data import Stretch, TrainingData
+from tribrain.training.distributed import Processes
 from tribrain.training.settings import TrainingSettings
 
-FORMAT = "tribrain-training-1"
+FORMAT = "tribrain-training-2"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,6 @@ def save_state(path: Path, state: State) -> None:
     InputError
         If it cannot be written; what was there before stays.
     """
-    from safetensors.torch import save_file
-
     tensors = {
         f"{part}/{key}": value
         for part, held in state.weights.items()
@@ -79,17 +78,23 @@ def save_state(path: Path, state: State) -> None:
     told["checksum"] = _checksum(tensors, told)
     partial = path.with_name(f".{path.name}.partial")  # a process that is killed leaves one at most
     try:
-        save_file(tensors, partial, told)
+        save_tensors(tensors, partial, told)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except Exception as error:  # safetensors has errors of its own for a full disk
         raise InputError(
-            f"{path} cannot be written ({first_line(error)}); what was saved before is whole, and "
-            "once there is room training can be resumed from it"
+            f"{path} cannot be written ({first_line(error)}); {_kept(path)}a state needs room for "
+            "two of its size"
         ) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _kept(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    return "what was saved before is whole, and once there is room training can be resumed; "
 
 
 def load_state(path: Path) -> State:
@@ -127,8 +132,8 @@ def load_state(path: Path) -> State:
         raise
     except Exception as error:  # whatever a damaged file brings about
         raise InputError(
-            f"{path} is damaged ({first_line(error)}); delete it to begin anew, or put a copy of "
-            "it in its place"
+            f"{path} is damaged or of another version ({first_line(error)}); delete it to begin "
+            "anew, or put a copy of it in its place"
         ) from None
 
 
@@ -148,11 +153,36 @@ def begun_with(
     weights = [(key, value.shape, value.requires_grad) for key, value in encoder.named_parameters()]
     windows = [[(one.span, one.row, one.run.sha256) for one in part] for part in stretches]
     clock = (data.length, data.step, data.lag, data.frequency, data.standardise, data.dims)
+    told = {key: value for key, value in dataclasses.asdict(settings).items() if key != "parallel"}
     return {
-        **{f"training.{key}": value for key, value in dataclasses.asdict(settings).items()},
+        **{f"training.{key}": value for key, value in told.items()},
         "the encoder": _digest(repr(encoder), weights),
-        "the data": _digest(windows, clock),
+        "the data": _digest(windows, clock, data.weights),
     }
+
+
+def restore(
+    path: Path,
+    begun: Mapping[str, Any],
+    networks: Mapping[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    processes: Processes,
+) -> State:
+    """Take over a state that was begun with the same; the first process reads it for all.
+
+    Returns
+    -------
+    State
+        Weights and moments are there in the first process alone.
+    """
+    state = State({}, {}, {})
+    if processes.first:
+        state = load_state(path)
+        check_same(path, state.facts["begun"], begun)
+    for part, network in networks.items():
+        processes.load(network, state.weights.get(part, {}))
+    processes.load_optimiser(optimiser, state.optimiser)
+    return dataclasses.replace(state, facts=processes.same(state.facts))
 
 
 def check_same(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
+from tribrain.encoder.network import Encoder
 from tribrain.studies.prepared import PreparedRun
 from tribrain.training.data import Stretch, TrainingData
+from tribrain.training.distributed import ALONE, Processes
 
 _ROWS = 256  # at a time, in double precision
 _ROUNDING = 1e-10
@@ -28,10 +30,18 @@ class Correlation:
 
     def add(self, predicted: np.ndarray, measured: np.ndarray) -> None:
         """Add rows (time, outputs) of both."""
+        if self._moments is None and not len(predicted):  # so that there is something to gather
+            self._moments = np.zeros((6, predicted.shape[1]))
         for first in range(0, len(predicted), _ROWS):
             rows = slice(first, first + _ROWS)
             found = _moments(predicted[rows], measured[rows])
             self._moments = found if self._moments is None else _joined(self._moments, found)
+
+    def gather(self, processes: Processes) -> None:
+        """Add the rows of other processes, each of which has a part of a run's."""
+        if processes.size > 1:
+            parts = processes.gathered(torch.from_numpy(self._moments))
+            self._moments = functools.reduce(_joined, (part.numpy() for part in parts))
 
     def result(self) -> np.ndarray:
         """Correlation (outputs,); NaN where one of the two does not vary."""
@@ -61,13 +71,14 @@ def _joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def predictions(
-    model: nn.Module,
+    model: Encoder,
     data: TrainingData,
     stretches: Iterable[Stretch],
     device: str = "cpu",
     *,
     unseen: bool = False,
     batch: int = 16,
+    processes: Processes = ALONE,
 ) -> Iterator[tuple[Stretch, np.ndarray, np.ndarray]]:
     """Predicted and measured rows of each stretch, window after window.
 
@@ -82,6 +93,8 @@ def predictions(
         Predict everyone by the row of people never seen; people without a row always are.
     batch : int
         Windows at a time.
+    processes : Processes
+        Where there are several, each predicts its share of the windows of every stretch.
 
     Yields
     ------
@@ -91,31 +104,56 @@ def predictions(
     model.eval()
     for stretch in stretches:
         windows = data.cover([stretch])
+        rows = [min(data.length, stretch.stop - first) for _, first in windows]
+        if processes.size > 1:
+            windows, rows = _share(windows, rows, processes)
         parts: list[tuple[np.ndarray, np.ndarray]] = []
         for first in range(0, len(windows), batch):
             read = data.batch(windows[first : first + batch]).to(device)
-            row = None if unseen or stretch.row < 0 else stretch.row
-            with torch.inference_mode():
+            row = model.unseen(read.space) if unseen or stretch.row < 0 else stretch.row
+            with torch.no_grad():  # what FSDP gathers in inference_mode cannot train afterwards
                 found = model(read.features, row, read.present).float().cpu().numpy()
             parts += zip(found, read.targets.cpu().numpy(), strict=True)
-        predicted, measured = (np.concatenate(both) for both in zip(*parts, strict=True))
-        n = stretch.stop - stretch.first
-        yield stretch, predicted[:n], measured[:n]
+        predicted, measured = (
+            np.concatenate([part[:n] for part, n in zip(both, rows, strict=True)])
+            for both in zip(*parts, strict=True)
+        )
+        yield stretch, predicted, measured
+
+
+def _share(
+    windows: list[tuple[Stretch, int]], rows: list[int], processes: Processes
+) -> tuple[list[tuple[Stretch, int]], list[int]]:
+    """Windows of a process, and how many rows of each count.
+
+    All have as many windows, as all take part in what is gathered; some of them for nothing.
+    """
+    mine = slice(processes.rank, None, processes.size)
+    lacking = -(-len(windows) // processes.size) - len(windows[mine])
+    return windows[mine] + windows[:lacking], rows[mine] + [0] * lacking
 
 
 def correlations(
-    model: nn.Module,
+    model: Encoder,
     data: TrainingData,
     stretches: Sequence[Stretch],
     device: str = "cpu",
     *,
     unseen: bool = False,
+    processes: Processes = ALONE,
 ) -> np.ndarray:
-    """Mean correlation over outputs of each run (runs,), in the order of their first stretch."""
+    """Mean correlation over outputs of each run (runs,), in the order of their first stretch.
+
+    The same in all processes.
+    """
     held: dict[tuple[int, str], Correlation] = {}
-    for stretch, predicted, measured in predictions(model, data, stretches, device, unseen=unseen):
+    for stretch, predicted, measured in predictions(
+        model, data, stretches, device, unseen=unseen, processes=processes
+    ):
         run: PreparedRun = stretch.run
         held.setdefault((stretch.study, run.name), Correlation()).add(predicted, measured)
+    for one in held.values():
+        one.gather(processes)
     return np.array([_mean(one.result()) for one in held.values()])
 
 

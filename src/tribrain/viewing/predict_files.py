@@ -63,6 +63,17 @@ def predict_to_folder(
     if backbones is not None and not backbones.is_dir():
         raise InputError(f"--backbones {backbones} is not a folder")
     check_formats(formats)
+    if not path.exists():  # told before a model is fetched, which is told before words are heard
+        raise InputError(f"stimulus {path} does not exist")
+    loaded = load_model(
+        model,
+        backbones=backbones,
+        device=device,
+        precision=precision,
+        exact_context=exact_context,
+        cache=cache,
+    )
+    loaded.check_extracts()
     heard = dict(heard or {})
     if modalities is not None and "text" not in modalities:
         heard.update(recogniser="none", aligner="none")  # nobody asks for what would be heard
@@ -79,14 +90,6 @@ def predict_to_folder(
         )
         out = Path(f"{stimulus.name}_tribrain") if out is None else out
         check_target(out, stimulus.name, stimulus.checksum, overwrite=overwrite)
-        loaded = load_model(
-            model,
-            backbones=backbones,
-            device=device,
-            precision=precision,
-            exact_context=exact_context,
-            cache=cache,
-        )
         space = loaded.space if mask is None else loaded.space.with_voxels(read_mask(mask))
         regions = atlas_for(space, atlas)
         response = loaded.predict(

@@ -80,7 +80,7 @@ def report_page(
         parts += _moments(response, stimulus, moments)
         parts += [
             "<h2>Regions over time</h2>",
-            _image(
+            image_tag(
                 regions_figure(response, moments, atlas or "textbook"),
                 "mean response of each region over time",
             ),
@@ -91,6 +91,11 @@ def report_page(
             f"<p>The response lies in {escape(response.space.name)}, which has no surface "
             "to draw.</p>"
         )
+    return html_page(title, parts)
+
+
+def html_page(title: str, parts: Sequence[str]) -> str:
+    """A page of parts that are HTML already."""
     body = "\n".join(parts)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -157,9 +162,9 @@ def _moments(response: Response, stimulus: Stimulus | None, moments: Sequence[in
         figure = surface_figure(response.data.values[row], response.space, limit)
         parts.append(
             f'<div class="moment"><div class="what">{what}</div>'
-            f"{_image(figure, f'cortex at {time:g} s', 'brain')}</div>"
+            f"{image_tag(figure, f'cortex at {time:g} s', 'brain')}</div>"
         )
-    parts.append(_image(colour_scale(limit, "response (z-scored BOLD)"), "colour scale"))
+    parts.append(image_tag(colour_scale(limit, "response (z-scored BOLD)"), "colour scale"))
     parts.append(
         "<p><small>The strongest moment, and those with the most that it does not show. "
         "Left hemisphere from the side and the middle, right hemisphere from the middle "
@@ -190,7 +195,8 @@ def _frames(stimulus: Stimulus | None, rows: Sequence[int]) -> dict[int, str]:
     return urls
 
 
-def _image(figure: Figure, alt: str, kind: str = "") -> str:
+def image_tag(figure: Figure, alt: str, kind: str = "") -> str:
+    """A picture that is in the page itself."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     content = base64.b64encode(buffer.getvalue()).decode()
