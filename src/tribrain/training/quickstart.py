@@ -237,7 +237,8 @@ def summary(findings: Findings) -> list[str]:
     return [
         f"people trained on, films never seen:  {told('own')}",
         f"  ridge of the same data:             {told('ridge')}",
-        f"people and films never seen:          {told('unseen')}",
+        f"people and films never seen:          {told('unseen')} "
+        "(ceiling of the population's mean)",
         f"  ridge of everyone trained on:       {told('ridge of all')}",
         f"new people after {wanted:g} min, adapted:    {told('adapted', wanted)} "
         f"(not adapted {unseen:.3f}, ridge of these {wanted:g} min {scratch:.3f})",

@@ -103,12 +103,15 @@ def _table(findings: Findings) -> str:
                 findings.mean(way, column, given) for column in ("r", "ceiling", "normalised")
             )
             spread = f" ± {error:.3f}" if error == error else ""
-            rows.append(
-                (told, f"{minutes:g}", f"{r:.3f}{spread}", f"{ceiling:.3f}", f"{share:.2f}")
-            )
+            whose = "the population's mean" if way in ("unseen", "ridge of all") else "the person"
+            numbers = (f"{r:.3f}{spread}", f"{ceiling:.3f}", whose, f"{share:.2f}")
+            rows.append((told, f"{minutes:g}", *numbers))
             if given is None:
                 break
-    header = ("predicted by", "minutes of the person", "r", "ceiling", "normalised (r / ceiling)")
+    header = (
+        *("predicted by", "minutes of the person", "r", "ceiling", "of who knows"),
+        "normalised (r / ceiling)",
+    )
     return _html_table(header, rows)
 
 

@@ -68,7 +68,7 @@ def learning_figure(course: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.4, 3), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     losses.plot(course["epoch"], course["loss"], color=COLOURS[4], marker="o", ms=3)
-    losses.set_ylabel("loss in training")
+    losses.set_ylabel("mean squared error in training\n(z-scored BOLD)")
     scores.plot(course["epoch"], course["validation"], color=COLOURS[0], marker="o", ms=3)
     best = course.iloc[int(np.nanargmax(course["validation"]))]
     scores.plot(best["epoch"], best["validation"], marker="o", ms=8, ls="", color=COLOURS[1],
