@@ -50,7 +50,7 @@ OWN_RBF = "RBF + ridge on each person's rest"
 
 
 def members(
-    benches: Sequence[Bench], song: Song, given: argparse.Namespace, split: str
+    benches: Sequence[Bench], given: argparse.Namespace, split: str
 ) -> dict[str, list[Member]]:
     """Members by name, one a part of the split each."""
     found = {}
@@ -58,13 +58,13 @@ def members(
     for name, changes, seed in (*wanted, *OTHERS[: given.others]):
         recipe = read_recipe("song", [*changes, *given.changes])
         found[f"{name}, seed {seed}"] = [
-            member(bench, song, recipe, seed, given.keep / f"{split}-{number}")
+            member(bench, recipe, seed, given.keep / f"{split}-{number}")
             for number, bench in enumerate(benches)
         ]
     return found
 
 
-def table(split: str, benches: Sequence[Bench], song: Song, given: argparse.Namespace) -> None:
+def table(split: str, benches: Sequence[Bench], given: argparse.Namespace) -> None:
     """Print the scores of a split."""
     ways: dict[str, list[Predicted]] = {}
     isc, median = ceilings(benches)
@@ -81,7 +81,7 @@ def table(split: str, benches: Sequence[Bench], song: Song, given: argparse.Name
         ways |= _members_and_means(
             {
                 name: [people(b, one) for b, one in zip(benches, parts, strict=True)]
-                for name, parts in members(benches, song, given, split).items()
+                for name, parts in members(benches, given, split).items()
             },
             given.seeds,
             ways,
@@ -177,9 +177,9 @@ def main() -> None:
         for name in given.splits:
             benches = [Bench(study, split) for split in SPLITS[name]]
             if {"baselines", "members"} & set(given.parts):
-                table(name, benches, song, given)
+                table(name, benches, given)
             if name == "W3" and "few" in given.parts:
-                every = members(benches, song, given, name).values()
+                every = members(benches, given, name).values()
                 kernel = kept_baselines(benches[0], given.keep / f"{name}-0-baselines.npz")
                 group = kernel["RBF kernel ridge, group"].group
                 few_shots(benches[0], [parts[0] for parts in every], given.seeds, group)

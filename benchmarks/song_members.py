@@ -2,17 +2,16 @@
 
 The 20 people saw and heard the same, so the encoder and the row of people never seen are trained on
 the mean of their z-scored BOLD: what one model for all is to predict, with less noise and a 20th of
-the windows. A person's row is ridge on the encoder's states towards that row
-(`tribrain.training.adapt_ridge`). Windows overlap, and are cross-faded.
+the windows (`tribrain.training.mean_of_people`). A person's row is ridge on the encoder's states
+towards that row, as there; but windows overlap here, and are cross-faded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,13 @@ import torch
 
 from song_rows import Bench, Films, Predicted, Told, series_of
 from tribrain.encoder.network import Encoder, SubjectRow
-from tribrain.studies.arrays import ArrayBold
 from tribrain.studies.groups import Span
-from tribrain.studies.prepare import prepare
-from tribrain.studies.prepared import PreparedStudy, open_prepared
-from tribrain.studies.runs import Run
-from tribrain.studies.song import HELD_OUT, SPACE, TRAINED, Rows, Song
+from tribrain.studies.prepared import PreparedStudy
+from tribrain.studies.song import HELD_OUT, TRAINED, Rows
 from tribrain.training.adapt_ridge import ridge_row
 from tribrain.training.data import Stretch, TrainingData
 from tribrain.training.loop import train
+from tribrain.training.mean_of_people import MeanData
 from tribrain.training.run import new_encoder
 from tribrain.training.run_files import recipe_text
 from tribrain.training.series import faded
@@ -43,35 +40,6 @@ training rows were left out. Cross-validation on rows that the encoder has been 
 choose 20 times that."""
 _GAP = 6  # seconds about a block that are not trained on
 _FACTORS = (300.0, 1000.0, 3000.0, 1e4, 3e4, 1e5, np.inf)
-
-
-@dataclass(frozen=True)
-class MeanOfPeople:
-    """SONG as if one person had been measured: the mean of several, on the training rows.
-
-    Attributes
-    ----------
-    song : Song
-    file : Path
-        Its BOLD: an array (rows, parcels) a film, from row 0 of the run.
-    rows : mapping of str to (int, int)
-        Of each film that are there.
-    """
-
-    song: Song
-    file: Path
-    rows: Mapping[str, Rows]
-    name: str = "song-mean"
-    licence: str = Song.licence
-    citation: str = Song.citation
-    tested_on: str = "real data"
-
-    def runs(self) -> Iterator[Run]:
-        """A run a film."""
-        shown = {run.task: run.shown for run in self.song.runs() if isinstance(run, Run)}
-        for film, rows in self.rows.items():
-            bold = ArrayBold(self.file, SPACE, 1.0, film, None, rows)
-            yield Run(self.name, "mean", film, bold, repetition_time=1.0, shown=shown[film])
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +128,7 @@ def newcomers(
     return found
 
 
-def member(bench: Bench, song: Song, recipe: TrainingRecipe, seed: int, keep: Path) -> Member:
+def member(bench: Bench, recipe: TrainingRecipe, seed: int, keep: Path) -> Member:
     """Train an encoder, unless that was done before.
 
     Parameters
@@ -177,15 +145,11 @@ def member(bench: Bench, song: Song, recipe: TrainingRecipe, seed: int, keep: Pa
             states = {tuple(key.split("/")): kept[key] for key in kept.files if "/" in key}
             return Member(states, kept["weight"], kept["bias"], float(kept["seconds"]))
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        study = _mean_study(bench, song, Path(folder))
-        spans = _spans(study, bench.split.train, "mean", "train")
-        data = _data(study, spans, recipe)
-        encoder, _ = train(new_encoder(recipe, data), data, settings, validate=False)
+    mean = MeanData(_data(bench.study, _spans(bench, "train", TRAINED), recipe))
+    encoder, _ = train(new_encoder(recipe, mean), mean, settings, validate=False)
     seconds = time.perf_counter() - start
-    one = TRAINED[0]
-    spans = _spans(bench.study, bench.split.train, one, "train")
-    spans |= _spans(bench.study, bench.split.test, one, "test")
+    shown = (TRAINED[0],)  # all saw the same
+    spans = _spans(bench, "train", shown) | _spans(bench, "test", shown)
     data = _data(bench.study, spans, recipe)
     states = {
         (stretch.side, stretch.run.task): states_of(encoder, data, stretch)
@@ -224,28 +188,17 @@ def states_of(encoder: Encoder, data: TrainingData, stretch: Stretch) -> np.ndar
     return total / weights
 
 
-def _mean_study(bench: Bench, song: Song, folder: Path) -> PreparedStudy:
-    arrays: dict[str, Any] = {}
-    for film, values in bench.mean(bench.train, TRAINED).items():
-        first, last = bench.split.train[film]
-        arrays[film] = np.full((last, SPACE.size), np.nan, np.float32)
-        arrays[film][first:] = values
-    np.savez(folder / "means.npz", **arrays)
-    study = MeanOfPeople(song, folder / "means.npz", bench.split.train)
-    prepare(study, folder / "store", detrend=False, standardize=None, dtype="float32")
-    return open_prepared(folder / "store")
-
-
-def _spans(
-    study: PreparedStudy, rows: Mapping[str, Rows], person: str, side: str
-) -> dict[Span, str]:
-    """Spans for `TrainingData`, which reads BOLD 5 s after the features."""
+def _spans(bench: Bench, side: str, people: Sequence[str]) -> dict[Span, str]:
+    """Spans of a side for `TrainingData`, which reads BOLD 5 s after the features."""
+    rows = bench.split.train if side == "train" else bench.split.test
     return {
         Span(
-            study.name, run.name, person, rows[run.task][0] - LAG, rows[run.task][1] - LAG, run.task
+            *(bench.study.name, run.name, run.subject),
+            *(edge - LAG for edge in rows[run.task]),
+            run.task,
         ): side
-        for run in study.runs
-        if run.task in rows and run.subject == person
+        for run in bench.study.runs
+        if run.task in rows and run.subject in people
     }
 
 

@@ -64,6 +64,24 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return makers.make_published_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
+@pytest.fixture
+def run_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run tribrain with arguments: its exit code, and what it said on both streams."""
+    from tribrain import cli
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tribrain", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return call
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
     """Where the golden files are there, a golden test that is skipped has failed."""

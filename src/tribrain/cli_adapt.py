@@ -39,7 +39,6 @@ def adapt(
 ) -> None:
     """Adapt a trained model to new people with minutes of data; the model itself stays."""
     from tribrain.encoder.models import load_model
-    from tribrain.encoder.predict import TrainedModel
     from tribrain.files import safe_name
     from tribrain.studies.prepared import open_prepared
     from tribrain.training.adapt import AdaptSettings, adapt
@@ -52,8 +51,6 @@ def adapt(
         raise InputError(f"{folder} is there already; choose another --out")
     opened = open_prepared(study)
     base = load_model(model, backbones=backbones, device=device, cache=kept)
-    if type(base) is not TrainedModel:
-        raise InputError(f"{model} is no trained model by itself; adapt one that is")
     adapted, scores = adapt(
         base, opened, subject, settings, place=model, out=folder, said=typer.echo
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
-from tribrain import cli
 from tribrain.studies.catalogue import STUDIES, open_study, study_class
 from tribrain.studies.prepared import open_prepared
 
@@ -17,20 +16,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::tribrain.errors.InputWarning")
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, run_program):
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tribrain", "study", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
+    return partial(run_program, "study")
 
 
 def test_every_study_has_its_facts_and_a_class(run):

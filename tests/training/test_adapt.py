@@ -6,15 +6,14 @@ import copy
 import dataclasses
 import json
 import shutil
-import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 import tribrain
-from tribrain import cli
 from tribrain.encoder.adapters import AdaptedModel, with_rows
 from tribrain.encoder.low_rank import compressed
 from tribrain.errors import InputError, InputWarning
@@ -457,19 +456,10 @@ def test_a_space_of_its_own(base, tmp_path):
     assert found.predict(features=series_of("film1")).data.shape[1] == 12
 
 
-def test_the_verb_adapts_and_predicts(model, store, tmp_path, monkeypatch, capsys):
+def test_the_verb_adapts_and_predicts(model, store, tmp_path, monkeypatch, run_program):
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tribrain", "adapt", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
+    call = partial(run_program, "adapt")
     code, out, err = call(model, store, "--subject", "03", "--minutes", "2", "--no-cache")
     assert code == 0, err
     score, last = out.splitlines()

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -265,20 +266,11 @@ def test_other_processes_wait_until_the_model_is_written(store, tmp_path, monkey
     assert not (tmp_path / "other").exists()
 
 
-def test_the_verb_trains_and_says_where(store, tmp_path, monkeypatch, capsys):
+def test_the_verb_trains_and_says_where(store, tmp_path, monkeypatch, run_program):
     monkeypatch.chdir(tmp_path)
     options = [part for change in SMALL for part in ("--set", change)]
 
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tribrain", "train", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
+    call = partial(run_program, "train")
     code, out, err = call("debug", "--study", store, *options, "--out", "run", "--no-cache")
     assert code == 0, err
     assert out.splitlines()[-1].startswith("written to run; predict with --model run")

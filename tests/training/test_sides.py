@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ensemble_makers import make_recipe, make_study
+from tribrain.encoder.models import model_folder
 from tribrain.errors import InputError
 from tribrain.studies.prepared import open_prepared
 from tribrain.training.run import train_recipe
@@ -18,7 +19,6 @@ from tribrain.training.sides import (
     free_spans,
     is_trained,
     member_split,
-    model_folder,
     recipe_sides,
 )
 

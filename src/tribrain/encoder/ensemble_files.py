@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tribrain.encoder.ensembles import EnsembleModel
 from tribrain.encoder.predict import TrainedModel
 from tribrain.errors import InputError
-from tribrain.files import first_line, safe_name, sha256, whole_folder
+from tribrain.files import first_line, safe_name, save_tensors, sha256, whole_folder
 
 FORMAT = "tribrain-ensemble-1"
 _TOLD, _NUMBERS, _COPIES = "ensemble.json", "ensemble.safetensors", "members"
@@ -51,8 +52,6 @@ def save_ensemble(
     InputError
         If the folder of a member holds no weights of its own.
     """
-    from safetensors.numpy import save_file
-
     folder = Path(folder).absolute()
     with whole_folder(folder, replaced=(_COPIES,)) as partial:
         told = []
@@ -76,11 +75,10 @@ def save_ensemble(
         }
         (partial / _TOLD).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
         numbers = {"weights": ensemble.weights, "factors": ensemble.factors}
-        save_file(
-            {name: np.ascontiguousarray(part, np.float64) for name, part in numbers.items()},
-            partial / _NUMBERS,
-            metadata={"format": FORMAT},
-        )
+        tensors = {
+            name: torch.from_numpy(part.astype(np.float64)) for name, part in numbers.items()
+        }
+        save_tensors(tensors, partial / _NUMBERS, {"format": FORMAT})
 
 
 def load_ensemble(folder: Path, load: Callable[..., Any]) -> EnsembleModel:

@@ -84,9 +84,8 @@ def load_model(
     folder, licence = Path(name), None
     if not str(name):
         raise InputError("the name of a model is empty")
-    for part in ("model", "ensemble"):  # of a run folder, or of one of several seeds
-        if (folder / part).is_dir() and not any((folder / file).is_file() for file in _MODELS):
-            folder = folder / part
+    if str(name) not in ("textbook", *PUBLISHED):
+        folder = Path(model_folder(name))
     # A known name is that model, whatever lies in the working directory; ./NAME is the folder.
     if folder.is_dir() and str(name) not in ("textbook", *PUBLISHED):
         if revision is not None:
@@ -124,6 +123,25 @@ def load_model(
     return TrainedModel(
         card, encoder, backbones=backbones, device=device, precision=precision, store=store
     )
+
+
+def model_folder(place: str | Path) -> str | Path:
+    """The model in a run folder, the average in one of several seeds; anything else as it is.
+
+    Raises
+    ------
+    InputError
+        A run that is not done.
+    """
+    folder = Path(place)
+    if any((folder / file).is_file() for file in _MODELS):
+        return place
+    for part in ("model", "ensemble"):
+        if any((folder / part / file).is_file() for file in _MODELS):
+            return folder / part
+    if (folder / "recipe.toml").is_file():
+        raise InputError(f"the run in {folder} is not done; go on with it by train --resume")
+    return place
 
 
 def convert_model(name: str | Path, folder: Path) -> None:

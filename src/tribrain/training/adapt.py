@@ -23,9 +23,11 @@ from tribrain.encoder.adapters import (
     space_of,
     with_rows,
 )
+from tribrain.encoder.ensembles import EnsembleModel
 from tribrain.encoder.low_rank import compressed, shift_of
 from tribrain.encoder.network import Encoder
 from tribrain.encoder.predict import TrainedModel
+from tribrain.encoder.textbook import TextbookModel
 from tribrain.errors import InputError, InputWarning
 from tribrain.studies.prepared import PreparedStudy
 from tribrain.training.adapt_data import Rows, adaptation_data, find_people, read_rows
@@ -34,7 +36,7 @@ from tribrain.training.adapt_train import changed_tensors, train_people
 from tribrain.training.data import TrainingData
 from tribrain.training.series import Series
 from tribrain.training.sides import shown_seconds
-from tribrain.training.validation import correlations
+from tribrain.training.validation import correlations, mean_of_numbers
 
 METHODS = ("auto", "head", "ridge", "lora", "all")
 BEST = "ridge"
@@ -107,7 +109,7 @@ class Score:
 
 
 def adapt(
-    base: TrainedModel,
+    base: TrainedModel | EnsembleModel | TextbookModel,
     study: PreparedStudy,
     people: Sequence[str],
     settings: AdaptSettings | None = None,
@@ -121,7 +123,7 @@ def adapt(
     Parameters
     ----------
     base : TrainedModel
-        Stays as it is.
+        As `load_model` gives it; any other kind is refused. Stays as it is.
     study : PreparedStudy
     people : sequence of str
         ``subject`` or ``study/subject``; several share what is common to them.
@@ -285,8 +287,7 @@ def tested(encoder: Encoder, data: TrainingData, people: int, device: str) -> li
     found = []
     for row in range(people):
         stretches = [one for one in data.side("test") if one.row == row]
-        values = correlations(encoder.to(device), data, stretches, device)
-        found.append(float(np.nanmean(values)) if np.isfinite(values).any() else math.nan)
+        found.append(mean_of_numbers(correlations(encoder.to(device), data, stretches, device)))
     return found
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from tribrain.encoder.ensemble_files import is_ensemble, save_ensemble
 from tribrain.encoder.ensembles import EnsembleModel, check_members
-from tribrain.encoder.models import load_model
+from tribrain.encoder.models import load_model, model_folder
 from tribrain.encoder.predict import TrainedModel
 from tribrain.errors import InputError, InputWarning
 from tribrain.studies.prepared import PreparedStudy
@@ -32,10 +32,9 @@ from tribrain.training.sides import (
     all_trained,
     free_spans,
     member_split,
-    model_folder,
     told_rows,
 )
-from tribrain.training.validation import Correlation
+from tribrain.training.validation import Correlation, mean_of_numbers
 
 TEMPERATURE = 0.3
 LEAST = 0.01
@@ -235,8 +234,8 @@ def _weighted(
         trained_on=plain.trained_on,
     )
     both = judge(rows, lambda parts: [ensemble.combined(parts), plain.combined(parts)])
-    own = [_number(one) for one in told.correlations]
-    weighted, mean = (_number(one) for one in both.correlations)
+    own = [_known(mean_of_numbers(one)) for one in told.correlations]
+    weighted, mean = (_known(mean_of_numbers(one)) for one in both.correlations)
     ensemble.how |= {
         "temperature": temperature if math.isfinite(temperature) else "inf",
         "weighted_by": told_rows(
@@ -313,9 +312,9 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
-def _number(values: np.ndarray) -> float | None:
-    """Mean of what is a number."""
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
+def _known(value: float) -> float | None:
+    """As JSON has it."""
+    return None if math.isnan(value) else value
 
 
 def _told(value: float | None) -> str:

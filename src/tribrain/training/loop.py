@@ -26,7 +26,7 @@ from tribrain.training.losses import masked
 from tribrain.training.optimisers import follow, make_optimiser, rate_at
 from tribrain.training.settings import TrainingSettings
 from tribrain.training.state import State, begun_with, restore, save_state
-from tribrain.training.validation import correlations
+from tribrain.training.validation import correlations, mean_of_numbers
 
 Report = Callable[[dict[str, float]], None]
 STATE = "state.safetensors"
@@ -286,12 +286,11 @@ def _validation(
     with torch.autocast(torch.device(device).type, torch.bfloat16, in_half):  # as gathered
         values = correlations(encoder, data, held, device, processes=processes)
     processes.at_rest(encoder)
-    found = values[np.isfinite(values)]
-    if len(found):
-        return float(found.mean())
-    text = f"epoch {epoch} has no validation: what is measured or predicted there does not vary"
-    warnings.warn(text, InputWarning, stacklevel=3)
-    return math.nan
+    found = mean_of_numbers(values)
+    if math.isnan(found):
+        text = f"epoch {epoch} has no validation: what is measured or predicted there does not vary"
+        warnings.warn(text, InputWarning, stacklevel=3)
+    return found
 
 
 def _random(*keys: int) -> np.random.Generator:

@@ -32,7 +32,7 @@ from tribrain.training.scaling_law import Law, fit_law, law_line
 from tribrain.training.settings import TrainingRecipe, check_together, read_recipe
 from tribrain.training.sides import MODEL, RECIPE, recipe_sides
 from tribrain.training.torchrun import torchrun_started
-from tribrain.training.validation import Correlation, predictions
+from tribrain.training.validation import Correlation, mean_of_numbers, predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +180,7 @@ def train_scaling(
         if not is_trained(folder, plan):
             train_recipe(plan, folder, resume=folder.exists(), said=said, **how)
         found = scores[amount, seed] = _scores(folder, plan, studies, side, how)
-        mean = _mean([one.r for one in found])
+        mean = mean_of_numbers([one.r for one in found])
         say(f"{name}: r {mean:.4f} on {side}")
         rows.append({"asked": amount, **there, "seed": seed, "score": mean})
     scaling = _fitted(what, side, rows, scores, amounts, seeds)
@@ -204,7 +204,7 @@ def score_stretches(
         span = stretch.span
         key = (span.study, span.subject, span.run, span.group)
         held.setdefault(key, Correlation()).add(predicted, measured)
-    return [Score(*key, _mean(one.result())) for key, one in held.items()]
+    return [Score(*key, mean_of_numbers(one.result())) for key, one in held.items()]
 
 
 def _part(recipe: TrainingRecipe, what: str, amount: float, seed: int) -> TrainingRecipe:
@@ -329,7 +329,3 @@ def _plain(score: Score) -> dict[str, Any]:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _mean(values: Sequence[float] | np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -232,16 +232,6 @@ def _adapted_split(name: str, folder: Path, studies: Sequence[PreparedStudy]) ->
     return dataclasses.replace(base, trained=both, people=people, adapted=seconds)
 
 
-def model_folder(place: str | Path) -> str | Path:
-    """The model in a run folder; anything else as it is."""
-    folder = Path(place)
-    if (folder / RECIPE).is_file():
-        if not (folder / MODEL).is_dir():
-            raise InputError(f"the run in {folder} is not done; go on with it by train --resume")
-        return folder / MODEL
-    return place
-
-
 def all_trained(splits: Iterable[MemberSplit | None]) -> Seconds | None:
     """Seconds of stimuli that any of several models was trained on; None if one does not tell."""
     found: Seconds = {}

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from tribrain.encoder.ensembles import EnsembleModel
-from tribrain.encoder.models import load_model
+from tribrain.encoder.models import load_model, model_folder
 from tribrain.encoder.predict import TrainedModel
 from tribrain.encoder.textbook import TextbookModel
 from tribrain.errors import InputError, InputWarning
@@ -34,7 +34,7 @@ from tribrain.studies.groups import Span
 from tribrain.training.data import Batch, Stretch, TrainingData
 from tribrain.training.model_rows import ModelledRows, check_space, members_of
 from tribrain.training.settings import TrainingSettings
-from tribrain.training.sides import all_trained, is_trained, member_split, model_folder
+from tribrain.training.sides import all_trained, is_trained, member_split
 
 _NOT_SEEN = -1  # row of windows of people without a row of their own
 _TOLD = "teacher.json"

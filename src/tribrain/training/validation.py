@@ -154,8 +154,10 @@ def correlations(
         held.setdefault((stretch.study, run.name), Correlation()).add(predicted, measured)
     for one in held.values():
         one.gather(processes)
-    return np.array([_mean(one.result()) for one in held.values()])
+    return np.array([mean_of_numbers(one.result()) for one in held.values()])
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+def mean_of_numbers(values: np.ndarray | Sequence[float]) -> float:
+    """Mean of what is a number; NaN where nothing is."""
+    there = np.isfinite(values)
+    return float(np.asarray(values)[there].mean()) if there.any() else float("nan")
