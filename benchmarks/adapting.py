@@ -30,6 +30,7 @@ from tribrain.encoder.adapters import prior_row, with_rows
 from tribrain.encoder.models import load_model
 from tribrain.encoder.predict import TrainedModel
 from tribrain.errors import InputWarning
+from tribrain.moments import Moments
 from tribrain.studies.prepare import prepare
 from tribrain.studies.prepared import PreparedStudy, open_prepared
 from tribrain.studies.simulated import Simulated
@@ -38,7 +39,6 @@ from tribrain.training.adapt_data import adaptation_data, read_rows
 from tribrain.training.adapt_people import ridge_people
 from tribrain.training.run import train_recipe
 from tribrain.training.settings import read_recipe
-from tribrain.training.validation import Correlation
 
 NEW = ("09", "10", "11", "12", "13", "14")
 TEST = 0.12  # the last two of 16 films
@@ -97,9 +97,9 @@ def alone(base: TrainedModel, study: PreparedStudy, person: str, minutes: float)
     found = []
     for stretch in data.side("test"):
         held = read_rows(start, data, [stretch])
-        score = Correlation()
+        score = Moments()
         score.add(held.states @ change[0] + change[1], held.measured)
-        found.append(np.nan_to_num(score.result()).mean())  # constant: 0
+        found.append(np.nan_to_num(score.correlation()).mean())  # constant: 0
     return float(np.mean(found))
 
 

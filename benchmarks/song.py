@@ -1,4 +1,4 @@
-"""The SONG benchmark: transformers, single and averaged, beside tuned ridge and kernel ridge.
+"""The SONG benchmark: transformers, single and averaged, beside ridge and kernel ridge.
 
 Splits are those of the study (`tribrain.studies.song`): W3 tests the last part of each film, X
 whole films that were not trained on; 20 people train, 6 are held out. BOLD is z-scored by person,
@@ -33,20 +33,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from song_baselines import kept_baselines, rest_settings, with_rest
+from song_baselines import FIVE, GROUP_RBF, GROUP_TUNED, OWN_RBF, OWN_TUNED, kept_baselines
 from song_few import few_shots
 from song_members import Member, member, people
 from song_rows import Bench, Judged, Predicted, averaged, ceilings, draws, summary
 from tribrain.studies.prepare import prepare
 from tribrain.studies.prepared import PreparedStudy, open_prepared
-from tribrain.studies.song import FILMS, SPLITS, TRAINED, Song
+from tribrain.studies.song import FILMS, SPLITS, Song
 from tribrain.training.settings import read_recipe
 
 _LONGER = ("80 s", ("data.length=80", "training.batch=12"))
 _LONGEST = ("100 s", ("data.length=100", "training.batch=10"))
 OTHERS = ((*_LONGER, 0), (*_LONGER, 1), (*_LONGEST, 0), (*_LONGEST, 1))
 """Further members, with longer windows: name, changes to the recipe, seed."""
-OWN_RBF = "RBF + ridge on each person's rest"
+RIVALS = (GROUP_TUNED, OWN_TUNED, GROUP_RBF)
+"""What means of transformers are compared with, draw by draw."""
 
 
 def members(
@@ -71,12 +72,10 @@ def table(split: str, benches: Sequence[Bench], given: argparse.Namespace) -> No
     print(f"\n{split}: between people {isc:.3f}, median person {median:.3f}")
     if "baselines" in given.parts:
         kept = [
-            kept_baselines(bench, given.keep / f"{split}-{number}-baselines.npz")
+            kept_baselines(bench, given.keep / f"{split}-{number}-baselines")
             for number, bench in enumerate(benches)
         ]
         ways |= {name: [part[name] for part in kept] for name in kept[0]}
-        kernel = zip(benches, ways["RBF kernel ridge, group"], strict=True)
-        ways[OWN_RBF] = [_with_own_rest(bench, one) for bench, one in kernel]
     if "members" in given.parts:
         ways |= _members_and_means(
             {
@@ -103,7 +102,7 @@ def table(split: str, benches: Sequence[Bench], given: argparse.Namespace) -> No
         )
     print("differences, 95 % of the draws")
     for name in (name for name in ways if name.startswith("mean")):
-        for rival in (name for name in ways if name.startswith(("ridge, ", "RBF kernel"))):
+        for rival in (rival for rival in RIVALS if rival in ways):
             print(f"{name} less {rival}: {_differences(drawn[name], drawn[rival])}", flush=True)
 
 
@@ -119,18 +118,15 @@ def _members_and_means(
     if len(every) > seeds:
         ways[f"mean of all {len(every)}"] = _mean(every)
     if rivals:
-        rbf, ridge = rivals[OWN_RBF], rivals["ridge, own, tuned"]
+        rbf, ridge = rivals[OWN_RBF], rivals[OWN_TUNED]
         for name in [name for name in ways if name.startswith("mean")]:
             ways[f"{name} + RBF"] = _mean([ways[name], rbf])
             ways[f"{name} + RBF + ridge"] = _mean([ways[name], rbf, ridge], [2, 2, 1])
+        if "mean of 3 seeds" in ways:
+            ways["mean of 3 seeds + 5 ridges + RBF"] = _mean(
+                [ways["mean of 3 seeds"], rivals[FIVE], rbf]
+            )
     return ways
-
-
-def _with_own_rest(bench: Bench, kernel: Predicted) -> Predicted:
-    start = time.perf_counter()
-    settings = rest_settings(bench)
-    own = with_rest(bench, kernel.group, settings, bench.split.train, bench.train, TRAINED)
-    return Predicted(own, kernel.group, kernel.seconds + time.perf_counter() - start)
 
 
 def _mean(
@@ -180,8 +176,8 @@ def main() -> None:
                 table(name, benches, given)
             if name == "W3" and "few" in given.parts:
                 every = members(benches, given, name).values()
-                kernel = kept_baselines(benches[0], given.keep / f"{name}-0-baselines.npz")
-                group = kernel["RBF kernel ridge, group"].group
+                kernel = kept_baselines(benches[0], given.keep / f"{name}-0-baselines")
+                group = kernel[GROUP_RBF].group
                 few_shots(benches[0], [parts[0] for parts in every], given.seeds, group)
     print(f"\n{time.perf_counter() - start:.0f} s")
 

@@ -1,205 +1,189 @@
-"""Ridge and kernel ridge of the SONG benchmark; settings are chosen on training rows."""
+"""Ridges of the SONG benchmark: the library's estimators, settings chosen on training rows."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from sklearn.base import clone
 
-from song_rows import Bench, Films, Predicted, Told, correlation, zscored
+from song_rows import Bench, Films, Predicted, Told, averaged
+from tribrain.evaluation.kernels import RBFKernelRidge
+from tribrain.evaluation.ridges import FIRRidge, ScaledRidge
 from tribrain.studies.song import TRAINED, Rows
 
-PENALTIES = np.logspace(0, 6, 13)
-FADINGS = (0.0, 0.25, 0.5)
-LAGS = (-1, 0, 1)
-WIDTHS = (0.25, 0.5, 1.0)  # of the RBF kernel, in mean squared distances
-_KERNEL_FADINGS = (0.25, 0.5)
-_KERNEL_PENALTIES = np.logspace(-0.5, 1.5, 5)
-_REST_PENALTIES = np.logspace(2.5, 5, 6)
-
-
-def design(bench: Bench, film: str, rows: Rows, fading: float, lag: int) -> np.ndarray:
-    """Faded components (rows, 100) of some rows, `lag` seconds earlier than the BOLD.
-
-    They are z-scored over the part of the film, training or test, in which the rows lie.
-    """
-    components = bench.components[film]
-    parts = [part[film] for part in (bench.split.train, bench.split.test) if film in part]
-    first, last = next(p for p in parts if p[0] <= rows[0] and rows[1] <= p[1])
-    at = np.clip(np.arange(first, last) - lag, 0, len(components) - 1)
-    x = zscored(components[at]) * np.arange(1, components.shape[1] + 1) ** -fading
-    return x[rows[0] - first : rows[1] - first]
-
-
-def ridge_weights(x: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> np.ndarray:
-    """Weights (penalties, features, targets) by one singular value decomposition."""
-    u, s, vt = np.linalg.svd(x, full_matrices=False)
-    uy = u.T @ y
-    return np.stack([vt.T @ ((s / (s * s + penalty))[:, None] * uy) for penalty in penalties])
+HALVES: dict[str, Any] = {"folds": 6, "gap": 0}
+"""Half a film of the training rows is left out at a time."""
+ONE: dict[str, Any] = {**HALVES, "per_output": False}
+TUNED = ScaledRidge((0.0, 0.25, 0.5), (-1, 0, 1), **ONE)
+PLAIN = FIRRidge(standardise=False, **ONE)
+FIR = FIRRidge(tuple(range(9)), standardise=False, **ONE)
+RBF = RBFKernelRidge((0.25, 0.5), **HALVES)
+REST = ScaledRidge(
+    (0.25, 0.5), penalties=np.logspace(2.5, 5, 6), relative=False, scoring="r2", **ONE
+)
+"""On what people have beside the mean of the 20; the same penalty with few minutes as with many."""
+GROUP_TUNED = "ridge, group, tuned"
+GROUP_RBF = "RBF kernel ridge, group"
+OWN_RBF = "RBF + ridge on each person's rest"
+OWN_TUNED = "ridge, own, tuned"
+FIVE = "5 ridges averaged, group"
+_REACH = 8  # seconds before and after the rows whose components are given to the estimators
 
 
 @dataclass(frozen=True, eq=False)
-class Ridge:
-    """A fitted ridge.
+class Design:
+    """Components of some rows, and of those about them, as the estimators take them.
 
     Attributes
     ----------
-    weights : ndarray (components, parcels)
-    fading, lag : float, int
-        Of the components that it reads.
-    penalty : float
+    x : ndarray (n, components), float32
+        z-scored over the part of the film, training or test, in which the rows lie.
+    runs, groups : ndarray (n,) of str
+        The film; the half of it.
+    used : ndarray (n,) of bool
+        The rows themselves.
     """
 
-    weights: np.ndarray
-    fading: float
-    lag: int
-    penalty: float
+    x: np.ndarray
+    runs: np.ndarray
+    groups: np.ndarray
+    used: np.ndarray
 
-    def predict(self, bench: Bench, rows: Mapping[str, Rows]) -> Films:
-        """Predicted rows of each film."""
-        return {
-            f: design(bench, f, r, self.fading, self.lag) @ self.weights for f, r in rows.items()
-        }
+    @classmethod
+    def of(cls, bench: Bench, rows: Mapping[str, Rows]) -> Design:
+        parts = []
+        for film in sorted(rows):
+            first, last = rows[film]
+            components = bench.components[film]
+            sides = [side[film] for side in (bench.split.train, bench.split.test) if film in side]
+            low, high = next(s for s in sides if s[0] <= first and last <= s[1])
+            at = np.arange(max(first - _REACH, 0), min(last + _REACH, len(components)))
+            shown = components[low:high]
+            half = np.where(at < (first + last) // 2, f"{film} 1", f"{film} 2")
+            x = (components[at] - shown.mean(axis=0)) / shown.std(axis=0)
+            x = x.astype(np.float32)
+            parts.append((x, np.full(len(at), film), half, (at >= first) & (at < last)))
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
+    def fitted(self, estimator: Any, y: Films) -> Any:
+        """A fitted copy of an estimator; y (rows, outputs) of each film."""
+        answers = np.full((len(self.x), next(iter(y.values())).shape[1]), np.nan, np.float32)
+        answers[self.used] = np.concatenate([y[film] for film in sorted(y)])
+        taken = {"runs": self.runs, "groups": self.groups, "used": self.used}
+        return clone(estimator).fit(self.x, answers, **taken)
 
-def halves(x: Films, y: Films) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Leave half of each film out in turn: x and y of the rest, x and y of the half."""
-    films = sorted(x)
-    for left in films:
-        middle = len(x[left]) // 2
-        for out in (slice(None, middle), slice(middle, None)):
-            kept = np.ones(len(x[left]), bool)
-            kept[out] = False
-            rest = [(x[f], y[f]) if f != left else (x[f][kept], y[f][kept]) for f in films]
-            shown, answered = (np.concatenate(part) for part in zip(*rest, strict=True))
-            yield shown, answered, x[left][out], y[left][out]
-
-
-def tuned_ridge(
-    bench: Bench,
-    rows: Mapping[str, Rows],
-    y: Films,
-    fadings: Sequence[float] = FADINGS,
-    lags: Sequence[int] = LAGS,
-) -> Ridge:
-    """Ridge on some rows; penalty, fading and lag are chosen by leaving half a film of them out."""
-    films = sorted(rows)
-    best = (-np.inf, 0.0, 0, 0)
-    for fading in fadings:
-        for lag in lags:
-            x = {f: design(bench, f, rows[f], fading, lag) for f in films}
-            found = np.zeros(len(PENALTIES))
-            for shown, answered, asked, truth in halves(x, y):
-                weights = ridge_weights(shown, answered, PENALTIES)
-                found += [correlation(asked @ w, truth).mean() for w in weights]
-            place = int(found.argmax())
-            best = max(best, (float(found[place]), fading, lag, place))
-    _, fading, lag, place = best
-    return fitted_ridge(bench, rows, y, fading, lag, PENALTIES[place : place + 1])[0]
+    def predicted(self, estimator: Any) -> Films:
+        """Rows (rows, outputs) of each film."""
+        found = estimator.predict(self.x, runs=self.runs)
+        films = np.unique(self.runs)
+        return {film: found[self.used & (self.runs == film)] for film in films}
 
 
-def fitted_ridge(
-    bench: Bench, rows: Mapping[str, Rows], y: Films, fading: float, lag: int, penalties: np.ndarray
-) -> list[Ridge]:
-    """Ridge for each penalty."""
-    films = sorted(rows)
-    x = np.concatenate([design(bench, f, rows[f], fading, lag) for f in films])
-    weights = ridge_weights(x, np.concatenate([y[f] for f in films]), penalties)
-    return [Ridge(w, fading, lag, float(p)) for w, p in zip(weights, penalties, strict=True)]
+def settled(estimator: ScaledRidge) -> ScaledRidge:
+    """An estimator that tries only the exponent and the lag which another one chose."""
+    return clone(estimator).set_params(exponents=(estimator.exponent_,), lags=(estimator.lag_,))
 
 
-def ridges(bench: Bench) -> dict[str, Predicted]:
-    """Ridge on each person's own rows (for people never seen: the group's), and on the mean's.
+def of_group(bench: Bench, estimator: Any) -> tuple[Any, Films]:
+    """An estimator fitted to the mean of the 20, and the test rows that it predicts."""
+    rows = Design.of(bench, bench.split.train)
+    fitted = rows.fitted(estimator, bench.mean(bench.train, TRAINED))
+    return fitted, Design.of(bench, bench.split.test).predicted(fitted)
 
-    Fading and lag, which the components have and not the people, are those of the group.
-    """
-    start = time.perf_counter()
-    rows, test = bench.split.train, bench.split.test
-    base = tuned_ridge(bench, rows, bench.mean(bench.train, TRAINED))
-    group = base.predict(bench, test)
-    of_group = {(film, p): values for film, values in group.items() for p in TRAINED}
-    found = {"ridge, group, tuned": Predicted(of_group, group, time.perf_counter() - start)}
-    own: Told = {}
-    for person in TRAINED:
-        answers = {film: bench.train[film, person] for film in rows}
-        ridge = tuned_ridge(bench, rows, answers, [base.fading], [base.lag])
-        own |= {(film, person): values for film, values in ridge.predict(bench, test).items()}
-    found["ridge, own, tuned"] = Predicted(own, group, time.perf_counter() - start)
+
+def of_people(
+    bench: Bench, estimator: Any, rows: Mapping[str, Rows], told: Told, people: Sequence[str]
+) -> Told:
+    """Test rows of each of some people, by an estimator fitted to their own training rows."""
+    shown, asked = Design.of(bench, rows), Design.of(bench, bench.split.test)
+    found: Told = {}
+    for person in people:
+        fitted = shown.fitted(estimator, {film: told[film, person] for film in rows})
+        found |= {(film, person): values for film, values in asked.predicted(fitted).items()}
     return found
 
 
-def kernel_ridge(bench: Bench) -> Predicted:
-    """RBF kernel ridge on the mean; width, fading and penalty by leaving half a film out."""
-    start = time.perf_counter()
-    rows, test = bench.split.train, bench.split.test
-    films = sorted(rows)
-    y = bench.mean(bench.train, TRAINED)
-    best = (-np.inf, 0.0, 0.0, 0)
-    for fading in _KERNEL_FADINGS:
-        x = {f: design(bench, f, rows[f], fading, 0) for f in films}
-        for width in WIDTHS:
-            found = np.zeros(len(_KERNEL_PENALTIES))
-            for shown, answered, asked, truth in halves(x, y):
-                parts = _kernel_path(shown, answered, asked, width)
-                found += [correlation(part, truth).mean() for part in parts]
-            place = int(found.argmax())
-            best = max(best, (float(found[place]), fading, width, place))
-    _, fading, width, place = best
-    shown = np.concatenate([design(bench, f, rows[f], fading, 0) for f in films])
-    answered = np.concatenate([y[f] for f in films])
-    asked = np.concatenate([design(bench, f, r, fading, 0) for f, r in test.items()])
-    predicted = _kernel_path(shown, answered, asked, width)[place]
-    edges = np.cumsum([last - first for first, last in test.values()])[:-1]
-    group = dict(zip(test, np.split(predicted, edges), strict=True))
-    of_group = {(film, p): values for film, values in group.items() for p in TRAINED}
-    return Predicted(of_group, group, time.perf_counter() - start)
+def of_people_together(bench: Bench, estimator: Any) -> Told:
+    """As `of_people` for the 20, fitted at once: with one penalty for them together."""
+    rows = bench.split.train
+    fitted = Design.of(bench, rows).fitted(estimator, _beside(bench.train, rows, TRAINED))
+    return _by_person(Design.of(bench, bench.split.test).predicted(fitted), TRAINED)
 
 
-def _kernel_path(x: np.ndarray, y: np.ndarray, asked: np.ndarray, width: float) -> list[np.ndarray]:
-    """Predictions (rows asked, targets) for each penalty."""
-    x, y, asked = (part.astype(np.float32) for part in (x, y, asked))  # penalties are far above it
-    scale = 2 * width * (x * x).sum(1).mean()
-    kernel = np.exp(-_distances(x, x) / scale)
-    asked = np.exp(-_distances(asked, x) / scale)
-    unit = np.eye(len(x), dtype=np.float32)
-    return [
-        asked @ cho_solve(cho_factor(kernel + penalty * unit), y)
-        for penalty in _KERNEL_PENALTIES.astype(np.float32)
-    ]
+def five_ridges(bench: Bench, tuned: ScaledRidge, seconds: float) -> Predicted:
+    """Mean of ridges on the mean of the 20, each with its penalty.
 
-
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances (rows of a, rows of b)."""
-    return np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T, 0)
-
-
-def rest_settings(bench: Bench) -> tuple[float, float]:
-    """Fading and penalty for ridge on what each of the 20 has beside the mean.
-
-    Those with the least squared error when half a film is left out.
+    Their pairs of exponent and lag are the five that were best on training rows left out, which
+    took so many seconds to find.
     """
-    rest = _rest(bench, bench.split.train, bench.train, TRAINED)
-    best = (np.inf, 0.0, 0.0)
-    for fading in FADINGS[1:]:
-        x = {f: design(bench, f, bench.split.train[f], fading, 0) for f in rest}
-        errors = np.zeros(len(_REST_PENALTIES))
-        for shown, answered, asked, truth in halves(x, rest):
-            weights = ridge_weights(shown, answered, _REST_PENALTIES)
-            errors += [((truth - asked @ w) ** 2).mean() for w in weights]
-        place = int(errors.argmin())
-        best = min(best, (float(errors[place]), fading, float(_REST_PENALTIES[place])))
-    return best[1:]
+    start = time.perf_counter()
+    pairs = [(exponent, lag) for lag in tuned.lags for exponent in tuned.exponents]
+    parts = []
+    for place in np.argsort(-tuned.means_.ravel(), kind="stable")[:5]:
+        exponent, lag = pairs[place]
+        one = clone(tuned).set_params(exponents=(exponent,), lags=(lag,))
+        parts.append(for_everyone(of_group(bench, one)[1], 0.0))
+    found = averaged(parts)
+    return Predicted(found.own, found.group, seconds + time.perf_counter() - start)
+
+
+def for_everyone(group: Films, seconds: float) -> Predicted:
+    """The same rows for the 20 as for people never seen."""
+    return Predicted({(film, p): v for film, v in group.items() for p in TRAINED}, group, seconds)
+
+
+def baselines(bench: Bench) -> dict[str, Predicted]:
+    """All ridges of a part, by name.
+
+    For people never seen, the estimator is fitted to the mean of the 20. Exponent and lag, which
+    the components have and not the people, are those of the mean.
+    """
+    rows, told = bench.split.train, bench.train
+    start = time.perf_counter()
+    own = of_people(bench, PLAIN, rows, told, TRAINED)
+    plain = Predicted(own, of_group(bench, PLAIN)[1], time.perf_counter() - start)
+    start = time.perf_counter()
+    own = of_people_together(bench, FIR)
+    delayed = Predicted(own, of_group(bench, FIR)[1], time.perf_counter() - start)
+    start = time.perf_counter()
+    tuned, group = of_group(bench, TUNED)
+    of_tuned = for_everyone(group, time.perf_counter() - start)
+    own = of_people(bench, settled(tuned), rows, told, TRAINED)
+    own_tuned = Predicted(own, group, time.perf_counter() - start)
+    five = five_ridges(bench, tuned, of_tuned.seconds)
+    start = time.perf_counter()
+    kernel = for_everyone(of_group(bench, RBF)[1], 0.0)
+    kernel = dataclasses.replace(kernel, seconds=time.perf_counter() - start)
+    own = with_rest(bench, kernel.group, rest_ridge(bench), rows, told, TRAINED)
+    return {
+        "ridge, own, plain": plain,
+        "ridge, own, FIR 0-8 s": delayed,
+        GROUP_TUNED: of_tuned,
+        OWN_TUNED: own_tuned,
+        FIVE: five,
+        GROUP_RBF: kernel,
+        OWN_RBF: Predicted(own, kernel.group, time.perf_counter() - start),
+    }
+
+
+def rest_ridge(bench: Bench) -> ScaledRidge:
+    """Not fitted: the exponent and the penalty that are best for what each of the 20 has alone."""
+    rows = bench.split.train
+    found = Design.of(bench, rows).fitted(REST, _rest(bench, rows, bench.train, TRAINED))
+    return settled(found).set_params(penalties=(float(found.penalty_[0]),))
 
 
 def with_rest(
     bench: Bench,
     group: Films,
-    settings: tuple[float, float],
+    ridge: ScaledRidge,
     rows: Mapping[str, Rows],
     told: Told,
     people: Sequence[str],
@@ -211,65 +195,54 @@ def with_rest(
     bench : Bench
     group : dict of film to ndarray (rows, parcels)
         Predicted for everyone.
-    settings : (float, float)
-        As of `rest_settings`.
+    ridge : ScaledRidge
+        As of `rest_ridge`.
     rows : mapping of str to (int, int)
         Of each film, training rows that the people have.
     told : dict of (film, person) to ndarray (rows, parcels)
         Their BOLD there.
     people : sequence of str
     """
-    fading, penalty = settings
-    rest = _rest(bench, rows, told, people)
-    (ridge,) = fitted_ridge(bench, rows, rest, fading, 0, np.array([penalty]))
-    found: Told = {}
-    for film, values in ridge.predict(bench, bench.split.test).items():
-        for person, part in zip(people, np.split(values, len(people), axis=1), strict=True):
-            found[film, person] = group[film] + part
-    return found
+    fitted = Design.of(bench, rows).fitted(ridge, _rest(bench, rows, told, people))
+    parts = _by_person(Design.of(bench, bench.split.test).predicted(fitted), people)
+    return {(film, person): group[film] + part for (film, person), part in parts.items()}
+
+
+def _beside(told: Told, rows: Mapping[str, Rows], people: Sequence[str]) -> Films:
+    """People beside one another (rows, people x parcels), by film."""
+    return {film: np.concatenate([told[film, p] for p in people], axis=1) for film in rows}
 
 
 def _rest(bench: Bench, rows: Mapping[str, Rows], told: Told, people: Sequence[str]) -> Films:
     """What people have beside the mean of the 20 (rows, people x parcels), by film."""
     means = bench.mean(bench.cut(rows, TRAINED), TRAINED)
+    beside = _beside(told, rows, people)
+    return {film: beside[film] - np.tile(means[film], len(people)) for film in rows}
+
+
+def _by_person(films: Films, people: Sequence[str]) -> Told:
+    """People apart who were beside one another."""
     return {
-        film: np.concatenate([told[film, person] - means[film] for person in people], axis=1)
-        for film in sorted(rows)
+        (film, person): part
+        for film, values in films.items()
+        for person, part in zip(people, np.split(values, len(people), axis=1), strict=True)
     }
 
 
-def residual_ridge(bench: Bench, base: Ridge, rows: Mapping[str, Rows], y: Films) -> Ridge:
-    """Ridge towards given weights; the penalty, up to infinity, by leaving a film out."""
-    films = sorted(rows)
-    x = {f: design(bench, f, rows[f], base.fading, base.lag) for f in films}
-    rest_of = {f: y[f] - x[f] @ base.weights for f in films}
-    found = np.zeros(len(PENALTIES) + 1)
-    for left in films:
-        rest = [film for film in films if film != left]
-        changes = ridge_weights(
-            np.concatenate([x[f] for f in rest]),
-            np.concatenate([rest_of[f] for f in rest]),
-            PENALTIES,
-        )
-        for place, change in enumerate([*changes, np.zeros_like(base.weights)]):
-            found[place] += correlation(x[left] @ (base.weights + change), y[left]).mean()
-    place = int(found.argmax())
-    if place == len(PENALTIES):
-        return base
-    change = ridge_weights(
-        np.concatenate([x[f] for f in films]),
-        np.concatenate([rest_of[f] for f in films]),
-        PENALTIES[place : place + 1],
-    )[0]
-    return Ridge(base.weights + change, base.fading, base.lag, float(PENALTIES[place]))
+def kept_baselines(bench: Bench, keep: Path) -> dict[str, Predicted]:
+    """`baselines`, unless they were worked out before with the same settings.
 
-
-def kept_baselines(bench: Bench, file: Path) -> dict[str, Predicted]:
-    """Ridge and kernel ridge of a part, from `file` if they are there."""
+    Parameters
+    ----------
+    bench : Bench
+    keep : Path
+        Without the ending: of the file in which they are kept.
+    """
+    told = hashlib.sha256(repr([TUNED, PLAIN, FIR, RBF, REST]).encode()).hexdigest()[:12]
+    file = keep.with_name(f"{keep.name}-{told}.npz")
     if not file.is_file():
-        found = ridges(bench) | {"RBF kernel ridge, group": kernel_ridge(bench)}
         arrays: dict[str, Any] = {}
-        for name, one in found.items():
+        for name, one in baselines(bench).items():
             arrays[f"{name}/seconds"] = np.array(one.seconds)
             arrays |= {f"{name}/group/{film}": values for film, values in one.group.items()}
             arrays |= {f"{name}/own/{f}/{p}": values for (f, p), values in one.own.items()}

@@ -15,8 +15,10 @@ from tribrain import cli
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(page: Path, kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text("utf-8"), re.S | re.M)
+def blocks(page: Path, *kinds: str) -> list[tuple[str, str]]:
+    """Kind and text of each block of these kinds, in the order of the page."""
+    found = rf"^```({'|'.join(kinds)})\n(.*?)^```$"
+    return re.findall(found, page.read_text("utf-8"), re.S | re.M)
 
 
 @pytest.fixture
@@ -41,10 +43,14 @@ def workplace(tmp_path, monkeypatch, checkpoint, backbones):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page, workplace, monkeypatch):
     shown = 0
-    for block in blocks(page, "toml"):  # its first line names the file
+    for _, block in blocks(page, "toml"):  # its first line names the file
         name = block.splitlines()[0].removeprefix("# ")
         (workplace / name).write_text(block, "utf-8")
-    for block in blocks(page, "bash"):
+    for kind, block in blocks(page, "bash", "python"):
+        if kind == "python":
+            exec(compile(block, page.name, "exec"), {})
+            shown += 1
+            continue
         for command in block.splitlines():
             program, *arguments = shlex.split(command, comments=True)
             if program == "make":  # run by hand and by CI
@@ -55,9 +61,6 @@ def test_what_a_page_shows_runs(page, workplace, monkeypatch):
                 cli.main()
             assert stop.value.code == 0, command
             shown += 1
-    for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), {})
-        shown += 1
     assert shown
 
 
@@ -69,7 +72,8 @@ def test_links_between_pages_lead_somewhere():
 
 
 def test_the_readme_names_the_make_targets():
-    targets = re.findall(r"^make (\w+)", "\n".join(blocks(ROOT / "README.md", "bash")), re.M)
+    shown = "\n".join(text for _, text in blocks(ROOT / "README.md", "bash"))
+    targets = re.findall(r"^make (\w+)", shown, re.M)
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert targets == ["demo", "test"]
     assert all(f"\n{target}: setup" in makefile for target in targets)

@@ -11,6 +11,7 @@ import typer
 
 from tribrain.cli_adapt import adapt
 from tribrain.cli_ensemble import ensemble
+from tribrain.cli_evaluate import evaluate
 from tribrain.cli_options import Backbones, CacheFolder, Device, NoCache, chosen_cache
 from tribrain.cli_quickstart import quickstart
 from tribrain.cli_study import study_app
@@ -32,6 +33,7 @@ app.command()(quickstart)
 app.command()(train)
 app.command()(adapt)
 app.command()(ensemble)
+app.command()(evaluate)
 
 Precision = Annotated[str, typer.Option(help="Of the backbones: auto, fp32, bf16 or fp16.")]
 ExactContext = Annotated[

@@ -9,9 +9,11 @@ import pytest
 from scipy.signal import detrend
 from sklearn.linear_model import Ridge
 
+from tribrain.studies.prepare import prepare as prepare_study
+from tribrain.studies.prepared import open_prepared
 from tribrain.studies.simulated import Simulated
 from tribrain.studies.simulated_brains import People
-from tribrain.studies.simulated_truth import KNOWS
+from tribrain.studies.simulated_truth import KNOWS, preparation
 
 
 def small(**settings) -> Simulated:
@@ -33,6 +35,25 @@ def prepare(values: np.ndarray) -> np.ndarray:
     part = (moments - first)[:, None]
     flat = detrend(values, axis=0)
     return flat[first] * (1 - part) + flat[first + 1] * part
+
+
+def test_preparation_is_what_is_done_to_a_run_that_is_prepared(tmp_path):
+    values = np.random.default_rng(0).normal(size=(104, 4)).cumsum(axis=0)
+    found = preparation(np.arange(12.0, 132.0), 1.5)
+    np.testing.assert_allclose(found(values), prepare(values), atol=1e-10)
+    values[50, 1] = np.nan
+    np.testing.assert_array_equal(np.isnan(found(values)).any(axis=0), [False, True, False, False])
+    assert np.isnan(found(values)[:, 1]).all()
+    study = small(n_subjects=1, films=1)
+    prepare_study(study, tmp_path)
+    run = open_prepared(tmp_path).runs[0]
+    rows = preparation(run.origin + np.arange(run.rows), 1.5)
+    bold = rows(next(iter(study.runs())).bold.load().values.astype(float))
+    stored = run.read(0, run.rows)
+    np.testing.assert_allclose(bold / bold.std(axis=0), stored / stored.std(axis=0), atol=5e-3)
+    plain = preparation(np.arange(12.0, 132.0), 1.5, detrend=False)
+    line = plain(np.arange(104.0)[:, None])
+    np.testing.assert_allclose(line[:, 0], np.arange(12.0, 132.0) / 1.5)
 
 
 def test_the_truth_scores_what_the_ceiling_says():

@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import song_baselines as baselines
 import song_members as members
 import song_rows as rows
+from tribrain.evaluation.folds import inner_folds
 from tribrain.studies.song import HELD_OUT, TRAINED, Split
 
 FILMS = {"sitcomep1": (10, 105), "documentary": (10, 81)}
@@ -96,30 +97,82 @@ def test_draws_are_paired(bench, signal):
         assert np.percentile(first[key] - worse[key], 2.5) > 0
 
 
-def test_each_row_is_left_out_once():
-    x = {film: noise(n, 3, seed=n) for film, n in (("a", 7), ("b", 10))}
-    y = {film: values[:, :1] for film, values in x.items()}
-    out = []
-    for shown, answered, asked, truth in baselines.halves(x, y):
-        assert len(shown) + len(asked) == 17
-        np.testing.assert_array_equal(shown[:, :1], answered)
-        np.testing.assert_array_equal(asked[:, :1], truth)
-        assert not set(shown[:, 0]) & set(asked[:, 0])
-        out += list(asked[:, 0])
-    np.testing.assert_array_equal(sorted(out), np.sort(np.concatenate([x["a"], x["b"]])[:, 0]))
+@pytest.fixture
+def shown(bench):
+    """Components that the people answer to, each of them a little otherwise."""
+    bench.components = {film: noise(last + 20, 12, seed=last) for film, (_, last) in FILMS.items()}
+    common = noise(12, PARCELS, seed=1)
+    for (film, person), values in bench.train.items():
+        first, last = FILMS[film]
+        weights = common + 0.7 * noise(12, PARCELS, seed=100 + rows.PEOPLE.index(person))
+        answer = rows.zscored(bench.components[film][first:last] @ weights)
+        bench.train[film, person] = rows.zscored(answer + values)
+    bench.cut = lambda some, people: {
+        key: rows.zscored(values[: some[key[0]][1] - some[key[0]][0]])
+        for key, values in bench.train.items()
+        if key[0] in some and key[1] in people
+    }
+    return bench
 
 
-def test_kernel_ridge_solves_its_equations():
-    x, y, asked = noise(30, 5), noise(30, 2, seed=1), noise(8, 5, seed=2)
-    scale = 2 * 0.5 * (x * x).sum(1).mean()
+def test_half_a_film_is_left_out_at_a_time(shown):
+    design = baselines.Design.of(shown, FILMS)
+    taken = (design.groups, design.runs, design.used)
+    folds = inner_folds(len(design.x), *taken, **baselines.HALVES)
+    assert len(folds) == 4
+    for train, test in folds:
+        film = design.runs[test[0]]
+        assert set(design.runs[test]) == {film}
+        inside = np.flatnonzero(design.used & (design.runs == film))
+        half = len(inside) // 2
+        assert list(test) in (list(inside[:half]), list(inside[half:]))
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([train, test])), np.flatnonzero(design.used)
+        )
 
-    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.array([[np.exp(-((p - q) ** 2).sum() / scale) for q in b] for p in a])
 
-    found = baselines._kernel_path(x, y, asked, 0.5)
-    for part, penalty in zip(found, baselines._KERNEL_PENALTIES, strict=True):
-        dual = np.linalg.solve(kernel(x, x) + penalty * np.eye(30), y)
-        np.testing.assert_allclose(part, kernel(asked, x) @ dual, atol=1e-4)
+def test_few_rows_are_scaled_as_the_part_of_the_film_in_which_they_lie(shown):
+    design = baselines.Design.of(shown, {"documentary": (15, 40)})
+    whole = rows.zscored(shown.components["documentary"][10:81])
+    np.testing.assert_allclose(design.x[design.used], whole[5:30], atol=1e-6)
+    np.testing.assert_allclose(design.x[~design.used][-8:], whole[30:38], atol=1e-6)
+    assert len(design.x) == 8 + 25 + 8
+
+
+def test_ridges_find_what_people_share_and_what_each_has_alone(shown, tmp_path):
+    found = baselines.kept_baselines(shown, tmp_path / "W3-0")
+    scores = {name: rows.Judged(shown, one).scores() for name, one in found.items()}
+    means = {name: one["r"].mean() for name, one in scores.items()}
+    assert means["ridge, own, tuned"] > means["ridge, group, tuned"] + 0.05
+    assert means[baselines.OWN_RBF] > means[baselines.GROUP_RBF] + 0.02
+    assert scores["ridge, group, tuned"]["R_group"].mean() > 0.8
+    assert min(means.values()) > 0.2
+    truth = {f: rows.zscored(v) for f, v in shown.mean(shown.train, TRAINED).items()}
+    for name in (baselines.FIVE, baselines.GROUP_RBF):
+        for film in FILMS:
+            assert rows.correlation(found[name].group[film], truth[film]).min() > 0.6
+    shown.components = None  # the second time they are read
+    again = baselines.kept_baselines(shown, tmp_path / "W3-0")
+    assert list(again) == list(found)
+    for name, one in found.items():
+        assert again[name].seconds == one.seconds
+        for key, values in one.own.items():
+            np.testing.assert_array_equal(again[name].own[key], values)
+
+
+def test_what_people_have_beside_the_mean_is_added_to_what_is_given(shown):
+    ridge = baselines.rest_ridge(shown)
+    people = TRAINED[:2]
+    nothing = {film: np.zeros((b - a, PARCELS)) for film, (a, b) in FILMS.items()}
+    parts = baselines.with_rest(shown, nothing, ridge, FILMS, shown.train, people)
+    one = {film: values + 5 for film, values in nothing.items()}
+    more = baselines.with_rest(shown, one, ridge, FILMS, shown.train, people)
+    means = shown.mean(shown.train, TRAINED)
+    for film in FILMS:
+        for person in people:
+            np.testing.assert_allclose(more[film, person], parts[film, person] + 5)
+            rest = shown.train[film, person] - means[film]
+            assert rows.correlation(parts[film, person], rest).mean() > 0.3
 
 
 def member_of(signal: rows.Films) -> members.Member:

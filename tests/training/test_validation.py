@@ -1,15 +1,12 @@
-"""Correlations of pieces are those of whole series; predictions are those of each window."""
+"""Predictions are those of each window; correlations are those of each run."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from training_data_makers import (
     DIMS,
@@ -27,7 +24,7 @@ from tribrain.studies.groups import spans
 from tribrain.studies.runs import Shown
 from tribrain.training.data import TrainingData
 from tribrain.training.series import Series
-from tribrain.training.validation import Correlation, correlations, predictions
+from tribrain.training.validation import correlations, predictions
 
 
 def plain(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -39,71 +36,6 @@ def plain(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         varies = len(one) > 1 and np.ptp(one) > 0 and np.ptp(other) > 0
         found.append(np.corrcoef(one, other)[0, 1] if varies else np.nan)
     return np.array(found)
-
-
-def in_pieces(x: np.ndarray, y: np.ndarray, cuts) -> np.ndarray:
-    streamed = Correlation()
-    edges = [0, *sorted(cuts), len(x)]
-    for first, last in pairwise(edges):
-        streamed.add(x[first:last], y[first:last])
-    return streamed.result()
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    seed=st.integers(0, 1000),
-    rows=st.integers(2, 700),
-    missing=st.sampled_from([0.0, 0.2, 0.9]),
-    offset=st.sampled_from([0.0, 1e3, -1e6]),
-    scale=st.sampled_from([1.0, 1e-6, 1e4]),
-    data=st.data(),
-)
-def test_pieces_give_what_numpy_gives_for_the_whole(seed, rows, missing, offset, scale, data):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, 6)) + offset
-    y = scale * (0.4 * (x - offset) + rng.normal(size=x.shape) + offset)
-    y[rng.random(y.shape) < missing] = np.nan
-    y[: rows // 2, 0] = np.nan  # nothing was measured at first
-    x[:, 1] = 0.1 + offset  # does not vary
-    y[:, 2] = np.nan
-    cuts = data.draw(st.lists(st.integers(0, rows), max_size=6))
-    np.testing.assert_allclose(in_pieces(x, y, cuts), plain(x, y), atol=1e-9 if offset else 1e-11)
-
-
-def test_single_precision_far_from_0_is_exact():
-    rng = np.random.default_rng(0)
-    x = (rng.normal(size=(900, 4)) * 20 + 1e4).astype("f4")
-    y = (x + rng.normal(0, 30, x.shape)).astype("f4")
-    y[:300] = np.nan
-    np.testing.assert_allclose(in_pieces(x, y, [1, 5, 290, 610]), plain(x, y), atol=1e-10)
-
-
-def test_a_mean_that_drifts_from_piece_to_piece_does_no_harm():
-    rng = np.random.default_rng(0)
-    drift = np.repeat([0.0, 1e7, -1e7], 100)[:, None]
-    x, y = rng.normal(size=(300, 3)) + drift, rng.normal(size=(300, 3)) - drift
-    np.testing.assert_allclose(in_pieces(x, y, [100, 200]), plain(x, y), atol=1e-10)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 12345.678, -1e-9])
-@pytest.mark.parametrize("kind", ["f4", "f8"])
-def test_what_does_not_vary_has_no_correlation(value, kind):
-    varies = np.random.default_rng(0).normal(size=(700, 1)).astype(kind)
-    constant = np.full((700, 1), value, kind)
-    assert np.isnan(in_pieces(constant, varies, [33, 300])).all()
-    assert np.isnan(in_pieces(varies, constant, [33, 300])).all()
-    np.testing.assert_allclose(in_pieces(varies, 2 * varies, [33, 300]), 1)
-
-
-def test_nothing_added_and_too_little():
-    assert Correlation().result().shape == (0,)
-    streamed = Correlation()
-    streamed.add(np.empty((0, 3)), np.empty((0, 3)))
-    streamed.add(np.ones((1, 3)), np.ones((1, 3)))
-    assert np.isnan(streamed.result()).all()
-
-
-# Predictions
 
 
 def encoder_for(data: TrainingData, rows: int = 3) -> Encoder:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from makers import write_film, write_sound
 from tribrain.brain.response import Response
+from tribrain.brain.summaries import cortex_mask
 from tribrain.errors import InputWarning
 from tribrain.stimuli.stimulus import Stimulus
 from tribrain.stimuli.words import Word
@@ -233,6 +234,46 @@ def test_full_cortex_can_be_drawn():
     page = Page(report_page(made(20484, rows=2), None, n_moments=1))
     assert "20,484 values, fsaverage5" in page.text
     assert len(page.sources("png")) == 3
+
+
+ACCURACY = {"measure": "r", "study": NASTY, "long_name": f"accuracy: r on {NASTY}"}
+
+
+def test_accuracy_is_told_and_pictured_where_the_model_carries_it():
+    values = np.full(1284, 0.2)
+    values[:400] = 0.1
+    values[900:1000] = np.nan
+    mask = cortex_mask(made().space)
+    values[~mask] = 50  # the medial wall does not count
+    response = made(rows=1).with_accuracy(values, ACCURACY)
+    html = report_page(response, None, n_moments=1)
+    page = Page(html)
+    assert NASTY not in html
+    counted = int((mask & np.isfinite(values)).sum())
+    assert f"r on {NASTY}: median over cortex 0.200, 0.100 to 0.200 in the middle 80 %" in page.text
+    assert f"of {counted:,} values, map below" in page.text
+    assert "carries no map" not in page.text
+    pictures = [attrs.get("alt") for tag, attrs in page.tags if tag == "img"]
+    assert pictures[-2:] == ["accuracy on the cortex", "colour scale of the accuracy"]
+    assert len(page.sources("png")) == 3 + 2
+    adapted = made(rows=1).with_accuracy(values, ACCURACY | {"adapted_from": "base"})
+    assert "of base before it was adapted" in Page(report_page(adapted, None, n_moments=1)).text
+
+
+def test_accuracy_off_the_surface_is_told_without_a_picture():
+    response = made(200).with_accuracy(np.linspace(0, 0.4, 200), ACCURACY)
+    page = Page(report_page(response, None))
+    assert "median 0.200, 0.040 to 0.360 in the middle 80 % of 200 values" in page.text
+    assert "map below" not in page.text
+    assert not page.sources("png")
+
+
+@pytest.mark.parametrize("outputs", [200, 1284])
+def test_accuracy_that_is_defined_nowhere_is_told(outputs):
+    response = made(outputs, rows=1).with_accuracy(np.full(outputs, np.nan), ACCURACY)
+    page = Page(report_page(response, None, n_moments=1))
+    assert "defined nowhere" in page.text
+    assert "Accuracy of the model" not in page.text
 
 
 @pytest.fixture

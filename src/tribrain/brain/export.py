@@ -181,10 +181,14 @@ def load_response(directory: str | Path) -> Response:
             data = _checked(dataset["response"].load())
         provenance = dict(json.loads(description.read_text("utf-8")))
         stated = provenance["response"]["sha256"]
+        scored = provenance.pop("accuracy", {}).get("sha256")
     except Exception as error:  # whatever a damaged store brings about in its reader
         raise InputError(f"{stores[0]} cannot be read as a response: {first_line(error)}") from None
     if _checksum(data.values) != stated:
         raise InputError(f"{stores[0]} cannot be read as a response: its values are damaged")
+    held = _checksum(data["accuracy"].values) if "accuracy" in data.coords else None
+    if held != scored:
+        raise InputError(f"{stores[0]} cannot be read as a response: its accuracy is damaged")
     for key in ("response", "written", "files", "regions"):
         provenance.pop(key, None)
     return Response(data, provenance)
@@ -206,6 +210,12 @@ def _checked(data: xr.DataArray) -> xr.DataArray:
         raise InputError(f"its bold_time is not its time and a lag of {lag:g} s")
     if data["stimulus"].dtype != bool:
         raise InputError("its stimulus is no truth value a row")
+    if "accuracy" in data.coords:
+        accuracy = data["accuracy"]
+        accuracy.encoding = {}
+        if accuracy.dims != ("vertex",) or accuracy.dtype != np.float32:
+            raise InputError("its accuracy is no number a value")
+        data = data.assign_coords(accuracy=accuracy)
     for name, coordinate in data.coords.items():
         if "names" in coordinate.attrs:
             words = np.array(coordinate.attrs["names"])[coordinate.values]
@@ -232,7 +242,10 @@ def _source_checksum(response: Response) -> str | None:
 
 
 def _description(response: Response) -> dict[str, Any]:
-    data = response.data
+    data, accuracy = response.data, response.accuracy
+    told: dict[str, Any] = {}
+    if accuracy is not None:
+        told["accuracy"] = {**accuracy.attrs, "sha256": _checksum(accuracy.values)}
     return {
         "response": {
             "rows": data.sizes["time"],
@@ -244,6 +257,7 @@ def _description(response: Response) -> dict[str, Any]:
             **data.attrs,
         },
         **response.provenance,
+        **told,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

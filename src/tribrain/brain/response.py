@@ -95,8 +95,9 @@ class Response:
     ----------
     data : xarray.DataArray (time, vertex), float32
         Coordinates: ``time`` (s of stimulus, start of the row), ``bold_time`` (time + lag: when
-        the scanner would see it), ``stimulus`` (False where no event falls). Attributes: space,
-        unit, lag, model, revision, subject, modalities, licence, label.
+        the scanner would see it), ``stimulus`` (False where no event falls); ``accuracy``
+        (vertex) where the model knows how well it predicts. Attributes: space, unit, lag, model,
+        revision, subject, modalities, licence, label.
     provenance : dict
         What made it, as plain data (`save` writes it as JSON).
     """
@@ -147,6 +148,32 @@ class Response:
             If the mask has another number of voxels than the response.
         """
         return Response(place(self.data, self.space.with_voxels(voxels)), self.provenance)
+
+    @property
+    def accuracy(self) -> xr.DataArray | None:
+        """How well the model predicts each value (vertex,), float32; None where it is not known.
+
+        NaN where it is not defined. Attributes: ``long_name`` says of what study and measure.
+        """
+        return self.data["accuracy"] if "accuracy" in self.data.coords else None
+
+    def with_accuracy(self, values: np.ndarray, labels: Mapping[str, Any]) -> Response:
+        """The same response, with how well its model predicts each value.
+
+        Parameters
+        ----------
+        values : ndarray (outputs,)
+        labels : mapping of str to str or number
+            Attributes of the coordinate, ``long_name`` among them.
+
+        Raises
+        ------
+        InputError
+            If there are more or fewer values than the response has.
+        """
+        self.space.check(values, "the accuracy")
+        coordinate = ("vertex", np.array(values, np.float32), dict(labels))
+        return Response(self.data.assign_coords(accuracy=coordinate), self.provenance)
 
     def to_surface_image(self) -> SurfaceImage:
         """The response as a nilearn surface image (vertices by time), on the pial mesh.
@@ -266,7 +293,7 @@ class Response:
             raise InputError(f"over={over!r} is unknown; known: time, space")
         found = correlation_over_space(a, b, cortex_mask(space))
         rows = self.data[{"time": mine, "vertex": 0}].drop_vars(
-            [name for name in ("hemisphere", *"ijk", "structure") if name in self.data.coords]
+            [name for name, one in self.data.coords.items() if one.dims == ("vertex",)]
         )
         return rows.copy(data=found.astype(np.float32)).assign_attrs(unit="Pearson correlation")
 

@@ -46,6 +46,7 @@ def write_files(
 ) -> None:
     """Write a response in some of `FORMATS`.
 
+    The accuracy of its model, where it is known, is in npz, and in maps of their own beside GIFTI.
     GIFTI without a surface and CIFTI of parcels are left out with a warning; GIFTI alone without
     one, as it is what is asked for by default.
 
@@ -129,6 +130,30 @@ def _write_gifti(response: Response, folder: Path, name: str, atlas: Atlas | Non
         ".func.gii",
         lambda path, rows, side: write_gifti(path, rows, side, 1.0),
     )
+    _write_accuracy(response, folder, name)
+
+
+def _write_accuracy(response: Response, folder: Path, name: str) -> None:
+    """How well the model predicts each vertex, as a map a hemisphere; nothing where unknown."""
+    accuracy, space = response.accuracy, response.space
+    if accuracy is None:
+        return
+    cortex = mesh_space(space.mesh)
+    for side in HEMISPHERES:
+        entities = {"task": name, "hemi": side, "desc": "accuracy"} | space_entities(cortex)
+        stem = bids_name("boldmap", "", sub=response.data.attrs["subject"], **entities)
+        values, label = accuracy.values[space.slice(side)], str(accuracy.attrs["long_name"])
+        write_gifti(folder / f"{stem}.func.gii", values[None], side, None, names=[label])
+        fields = sidecar(
+            cortex,
+            hemisphere=side,
+            description=f"{label}; NaN where it is not defined. A map, no time series.",
+            units=str(accuracy.attrs.get("measure", "")) or None,
+            Space=cortex.name,
+            Model=response.data.attrs["model"],
+            ModelRevision=response.data.attrs["revision"],
+        )
+        (folder / f"{stem}.json").write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
 
 
 def _write_mgh(response: Response, folder: Path, name: str, atlas: Atlas | None) -> None:
@@ -169,6 +194,9 @@ def _write_npz(response: Response, folder: Path, name: str, atlas: Atlas | None)
     more: dict[str, Any] = {
         key: data[key].values for key in (*"ijk", "structure") if key in data.coords
     }
+    if response.accuracy is not None:
+        more["accuracy"] = response.accuracy.values
+        more["accuracy_attributes"] = np.array(json.dumps(response.accuracy.attrs))
     np.savez_compressed(
         folder / f"{name}_response.npz",
         response=data.values,
@@ -291,8 +319,12 @@ def _read_npz(path: Path) -> Response:
         rows, stimulus = arrays["response"], arrays["stimulus"]
         space = space_in(attrs, rows.shape[1], arrays)
         lag = checked_lag(attrs.pop("lag", None), "lag")
-        return Response.from_rows(
+        response = Response.from_rows(
             rows, lag=lag, stimulus=stimulus, space=space, attrs=attrs, provenance={}
         )
+        if "accuracy" in arrays:
+            labels = json.loads(str(arrays["accuracy_attributes"]))
+            response = response.with_accuracy(arrays["accuracy"], labels)
+        return response
     except Exception as error:  # whatever a damaged file brings about in its reader
         raise InputError(f"{path} cannot be read as a response: {first_line(error)}") from None

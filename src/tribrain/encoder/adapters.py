@@ -103,6 +103,9 @@ class Adapter:
 class AdaptedModel(TrainedModel):
     """A trained model with the rows of new people, and of no one else.
 
+    Where it has no accuracy of its own, it has that of the model it was adapted from, with that
+    model's name as ``adapted_from``.
+
     Attributes
     ----------
     adapter : Adapter
@@ -152,6 +155,9 @@ class AdaptedModel(TrainedModel):
             store=base.store,
         )
         model.adapter = adapter
+        if base.accuracy is not None and base.accuracy.fits(model.space):
+            told = {**base.accuracy.told, "adapted_from": base.name}
+            model.accuracy = dataclasses.replace(base.accuracy, told=told)
         return model
 
     def predict(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tribrain.encoder.accuracy import FILE as ACCURACY
 from tribrain.encoder.ensembles import EnsembleModel
 from tribrain.encoder.predict import TrainedModel
 from tribrain.errors import InputError
@@ -171,8 +172,9 @@ def _check_same(folder: Path, label: str, where: Path, checksums: Mapping[str, s
 
 def _copy(place: Path, target: Path) -> None:
     target.mkdir(parents=True)
-    for file in _files(place):
-        shutil.copyfile(file, target / file.name)
+    for file in [*_files(place), place / ACCURACY]:
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)
 
 
 def _files(place: Path) -> list[Path]:

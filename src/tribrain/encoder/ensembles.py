@@ -18,8 +18,9 @@ import numpy as np
 
 from tribrain.brain.response import Response
 from tribrain.brain.spaces import Space
+from tribrain.encoder.accuracy import Accuracy
 from tribrain.encoder.adapters import AdaptedModel
-from tribrain.encoder.predict import TrainedModel
+from tribrain.encoder.predict import TrainedModel, told_accuracy, with_accuracy
 from tribrain.errors import InputError
 from tribrain.features.extract import FeatureSeries, Progress
 from tribrain.stimuli.stimulus import Stimulus
@@ -42,6 +43,11 @@ class EnsembleModel:
     trained_on : mapping of str to list of (float, float), optional
         Seconds of stimuli, by the checksum of their content, that any member was trained on; None
         where that is not known of all.
+
+    Attributes
+    ----------
+    accuracy : Accuracy or None
+        How well each output is predicted, where that was measured of the ensemble itself.
 
     Raises
     ------
@@ -68,6 +74,7 @@ class EnsembleModel:
         self.name = name
         self.how = dict(how or {})
         self.trained_on = trained_on
+        self.accuracy: Accuracy | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -162,7 +169,7 @@ class EnsembleModel:
             )
         first = parts[0]
         licences = dict.fromkeys(f"{one.name}: {one.card.licence}" for one in self.members)
-        return Response.from_rows(
+        response = Response.from_rows(
             self.combined([part.data.values for part in parts]),
             lag=self.members[0].card.lag,
             stimulus=np.any([part.data["stimulus"].values for part in parts], axis=0),
@@ -186,6 +193,7 @@ class EnsembleModel:
                 "settings": first.provenance["settings"],
             },
         )
+        return with_accuracy(response, self.accuracy)
 
     def combined(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """The weighted mean of the members' predictions, in their order.
@@ -218,6 +226,7 @@ class EnsembleModel:
             "subjects": list(self.subjects),
             **self.how,
             "weighted_by": told or None,
+            **told_accuracy(self.accuracy, {self.space.name: self.space}),
         }
 
     def _read_by(self, member: TrainedModel, wanted: tuple[str, ...] | None) -> list[str] | None:

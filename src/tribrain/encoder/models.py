@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tribrain.encoder.accuracy import FILE as ACCURACY
+from tribrain.encoder.accuracy import accuracy_of, attach_accuracy
 from tribrain.encoder.adapters import is_adapter, load_adapter
 from tribrain.encoder.checkpoints import load_folder, save_folder
 from tribrain.encoder.ensemble_files import is_ensemble, load_ensemble
@@ -65,7 +67,8 @@ def load_model(
     Returns
     -------
     TextbookModel, TrainedModel or EnsembleModel
-        All have ``extract(stimulus)`` and ``predict(stimulus)``.
+        All have ``extract(stimulus)`` and ``predict(stimulus)``, and ``accuracy``: how well each
+        output is predicted (`tribrain.encoder.accuracy`), or None where that is not known.
 
     Raises
     ------
@@ -77,6 +80,39 @@ def load_model(
     >>> model = load_model("textbook")
     >>> model.modalities
     ('text', 'audio', 'video')
+    """
+    model, folder = open_model(
+        name,
+        revision=revision,
+        backbones=backbones,
+        device=device,
+        precision=precision,
+        exact_context=exact_context,
+        cache=cache,
+    )
+    found = accuracy_of(model, folder) if folder is not None else None
+    if found is not None and not isinstance(model, TextbookModel):
+        model.accuracy = found
+    return model
+
+
+def open_model(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    backbones: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    exact_context: bool = False,
+    cache: str | Path | bool = True,
+) -> tuple[TextbookModel | TrainedModel | EnsembleModel, Path | None]:
+    """`load_model` without the map of accuracy in the model's folder, and that folder.
+
+    Returns
+    -------
+    model : TextbookModel, TrainedModel or EnsembleModel
+    folder : Path or None
+        None of the textbook model, which has none.
     """
     device = pick_device(device)
     pick_precision(precision, device)
@@ -99,9 +135,9 @@ def load_model(
             cache=cache,
         )
         if is_ensemble(folder):
-            return load_ensemble(folder, load)
+            return load_ensemble(folder, load), folder
         if is_adapter(folder):
-            return load_adapter(folder, load)
+            return load_adapter(folder, load), folder
         card, encoder = load_folder(folder)
     else:
         repository, _, pinned = str(name).partition("@")
@@ -111,18 +147,19 @@ def load_model(
         if repository == "textbook":
             if revision is not None:
                 raise InputError("the textbook model is built in and has no revisions")
-            return TextbookModel(store)
+            return TextbookModel(store), None
         folder = _fetch(repository, revision)
         if repository in PUBLISHED:
             licence = NON_COMMERCIAL
         card, encoder = load_folder(folder, name=repository, revision=folder.name, licence=licence)
     if "CC BY-NC" in card.licence:
-        warnings.warn(f"licence of {card.name}: {card.licence}", InputWarning, stacklevel=2)
+        warnings.warn(f"licence of {card.name}: {card.licence}", InputWarning, stacklevel=3)
     if exact_context:
         card = replace(card, recipe=replace(card.recipe, exact_context=True))
-    return TrainedModel(
+    model = TrainedModel(
         card, encoder, backbones=backbones, device=device, precision=precision, store=store
     )
+    return model, folder
 
 
 def model_folder(place: str | Path) -> str | Path:
@@ -145,7 +182,7 @@ def model_folder(place: str | Path) -> str | Path:
 
 
 def convert_model(name: str | Path, folder: Path) -> None:
-    """Write a trained model in our own format (`checkpoints.save_folder`).
+    """Write a trained model in our own format (`checkpoints.save_folder`), its accuracy beside it.
 
     Raises
     ------
@@ -160,6 +197,8 @@ def convert_model(name: str | Path, folder: Path) -> None:
     if isinstance(model, EnsembleModel):
         raise InputError(f"{name} is an ensemble; convert its members one by one")
     save_folder(model.card, model.encoder, folder)
+    if model.accuracy is not None:
+        attach_accuracy(folder, model.accuracy)
 
 
 def _fetch(repository: str, revision: str | None) -> Path:
@@ -169,7 +208,9 @@ def _fetch(repository: str, revision: str | None) -> Path:
         raise InputError(f"no model {repository!r}; {known}")
     try:
         return fetch(
-            repository, revision, ["config.yaml", "best.ckpt", "model.json", "model.safetensors"]
+            repository,
+            revision,
+            ["config.yaml", "best.ckpt", "model.json", "model.safetensors", ACCURACY],
         )
     except InputError as error:
         raise InputError(f"model {repository}: {error}; {known}") from None

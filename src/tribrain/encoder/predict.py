@@ -14,6 +14,7 @@ import torch
 
 from tribrain.brain.response import Response
 from tribrain.brain.spaces import Space, find_space
+from tribrain.encoder.accuracy import Accuracy
 from tribrain.encoder.checkpoints import ModelCard
 from tribrain.encoder.inputs import gather_inputs, shared_modalities
 from tribrain.encoder.network import Encoder
@@ -45,6 +46,8 @@ class TrainedModel:
         Number format of the backbones; the encoder itself computes in single precision.
     store : Store or None
         Where features are kept between runs.
+    accuracy : Accuracy or None
+        How well each output is predicted, where that was measured.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class TrainedModel:
         self.device = device
         self.precision = pick_precision(precision, device)
         self.store = store
+        self.accuracy: Accuracy | None = None
 
     @property
     def name(self) -> str:
@@ -184,7 +188,7 @@ class TrainedModel:
             {name: dims for name, dims in self.encoder.feature_dims.items() if dims is not None},
             lambda given: self.extract(given, modalities=modalities, progress=progress),
         )
-        return Response.from_rows(
+        response = Response.from_rows(
             self._run_windows(inputs.features, inputs.n_rows, row, int(overlap)),
             lag=self.card.lag,
             stimulus=inputs.covered,
@@ -207,6 +211,7 @@ class TrainedModel:
                 },
             },
         )
+        return with_accuracy(response, self.accuracy)
 
     def check_extracts(self) -> None:
         """Refuse a model that no feature of a stimulus can be worked out for."""
@@ -218,8 +223,8 @@ class TrainedModel:
             )
 
     def describe(self) -> dict[str, Any]:
-        """What the model is, as plain data."""
-        return dataclasses.asdict(self.card)
+        """What the model is, as plain data, with its accuracy where that is known."""
+        return dataclasses.asdict(self.card) | told_accuracy(self.accuracy, self.spaces)
 
     def _say_how_much_context(self, n_words: int) -> None:
         """Long texts are the one place where the numbers are not those of the published way."""
@@ -287,6 +292,18 @@ class TrainedModel:
                 total[start : start + kept] += output[:kept] * fade[:kept]
                 weights[start : start + kept] += fade[:kept]
         return total / weights
+
+
+def with_accuracy(response: Response, accuracy: Accuracy | None) -> Response:
+    """A response with the accuracy of its model, where there is one in the response's space."""
+    if accuracy is None or not accuracy.fits(response.space):
+        return response
+    return response.with_accuracy(accuracy.values, accuracy.labels())
+
+
+def told_accuracy(accuracy: Accuracy | None, spaces: Mapping[str, Space]) -> dict[str, Any]:
+    """What a model's description says of its accuracy; nothing where there is none."""
+    return {} if accuracy is None else {"accuracy": accuracy.summary(spaces[accuracy.space])}
 
 
 def _window(series: np.ndarray, first: int, size: int) -> torch.Tensor:

@@ -70,6 +70,7 @@ class TextbookModel:
     revision = "1"
     modalities = MODALITIES
     subjects: tuple[str, ...] = ()
+    accuracy: None = None  # it is no checkpoint that a map could lie beside
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store

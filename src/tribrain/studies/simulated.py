@@ -259,9 +259,12 @@ class Simulated:
         linear: bool = False,
         films: Sequence[str] | None = None,
         prepare: Prepare | None = None,
+        repeats: int = 1,
     ) -> np.ndarray:
         """The score that is expected of one who knows the truth (`Truth.ceiling`)."""
-        return self.known.ceiling(subjects, knows, linear=linear, films=films, prepare=prepare)
+        return self.known.ceiling(
+            subjects, knows, linear=linear, films=films, prepare=prepare, repeats=repeats
+        )
 
     def reachable(
         self, films: Sequence[str] | None = None, prepare: Prepare | None = None

@@ -53,6 +53,38 @@ _SCORES = {
 }
 
 
+def preparation(seconds: np.ndarray, repetition_time: float, *, detrend: bool = True) -> Prepare:
+    """What `studies.prepare` does to a run by default, but for its scale.
+
+    Parameters
+    ----------
+    seconds : ndarray (rows,)
+        Seconds of the run that are scored, such as ``run.origin + np.arange(first, stop)`` of a
+        `PreparedRun`. Between volumes the BOLD is interpolated.
+    repetition_time : float
+        Seconds; volumes are measured at its multiples.
+    detrend : bool
+        Take a straight line out of the whole run first.
+
+    Returns
+    -------
+    callable
+        From (volumes, n) to (rows, n); linear. A series with a NaN becomes NaN.
+    """
+    places = np.asarray(seconds, float) / repetition_time
+
+    def prepare(values: np.ndarray) -> np.ndarray:
+        if detrend:
+            line = np.arange(len(values)) - (len(values) - 1) / 2
+            slope = np.tensordot(line, values, axes=1) / (line @ line)
+            values = values - values.mean(axis=0) - np.multiply.outer(line, slope)
+        before = np.clip(places.astype(int), 0, len(values) - 2)
+        part = (places - before)[:, None]
+        return np.asarray(values[before] * (1 - part) + values[before + 1] * part)
+
+    return prepare
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """The signals of people in films.
@@ -142,6 +174,7 @@ class Truth:
         linear: bool = False,
         films: Sequence[str] | None = None,
         prepare: Prepare | None = None,
+        repeats: int = 1,
     ) -> np.ndarray:
         """The score that is expected of one who knows the truth.
 
@@ -165,6 +198,8 @@ class Truth:
         prepare : callable, optional
             What is done to a run, and the prediction, before they are compared: any linear
             function of (volumes, n) to (rows, n). By default nothing.
+        repeats : int
+            How many repeats of each film the BOLD is the mean of.
 
         Returns
         -------
@@ -174,6 +209,8 @@ class Truth:
         people = [subjects] if isinstance(subjects, str) else list(subjects)
         if not people:
             raise InputError(f"a ceiling of no one; subjects: {', '.join(self.subjects)}")
+        if repeats < 1:
+            raise InputError(f"a ceiling of {repeats} repeats; one or more fit")
         total, rows = np.zeros(len(measured(self.world.place))), 0
         for film in films or self.drives:
             truth = mean_of([self.signal(one, film) for one in people])
@@ -185,7 +222,7 @@ class Truth:
             if prepare is not None:
                 truth, known = (Signal(prepare(part.bold), part.maps) for part in (truth, known))
                 noise = prepare(prepare(noise).T)
-            score = expected_correlation(known, truth, noise / len(people))
+            score = expected_correlation(known, truth, noise / len(people) / repeats)
             total += len(truth.bold) * score
             rows += len(truth.bold)
         return total / rows

@@ -22,6 +22,7 @@ from tribrain.encoder.ensembles import EnsembleModel, check_members
 from tribrain.encoder.models import load_model, model_folder
 from tribrain.encoder.predict import TrainedModel
 from tribrain.errors import InputError, InputWarning
+from tribrain.moments import Moments
 from tribrain.studies.prepared import PreparedStudy
 from tribrain.training.model_rows import ModelledRows
 from tribrain.training.run import train_recipe
@@ -34,7 +35,7 @@ from tribrain.training.sides import (
     member_split,
     told_rows,
 )
-from tribrain.training.validation import Correlation, mean_of_numbers
+from tribrain.training.validation import mean_of_numbers
 
 TEMPERATURE = 0.3
 LEAST = 0.01
@@ -73,24 +74,24 @@ def judge(
         From the predictions of all members for some rows to those that are judged in their place,
         such as their averages.
     """
-    held: dict[tuple[int, str], list[Correlation]] = {}
+    held: dict[tuple[int, str], list[Moments]] = {}
     sums: list[np.ndarray] = []  # of each member: rows, values, squares
     total = 0
     for stretch, given, measured in rows.predicted():
         parts = given if combine is None else combine(given)
         key = (stretch.study, stretch.run.name)
-        known = held.setdefault(key, [Correlation() for _ in parts])
+        known = held.setdefault(key, [Moments() for _ in parts])
         sums = sums or [np.zeros((2, part.shape[1])) for part in parts]
-        for correlation, moments, part in zip(known, sums, parts, strict=True):
-            correlation.add(part, measured)
-            moments += [part.sum(axis=0, dtype=float), np.square(part, dtype=float).sum(axis=0)]
+        for moments, both, part in zip(known, sums, parts, strict=True):
+            moments.add(part, measured)
+            both += [part.sum(axis=0, dtype=float), np.square(part, dtype=float).sum(axis=0)]
         total += len(measured)
     if not total:
         raise InputError("no row of BOLD was measured in what the members are judged by")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # outputs without any correlation stay NaN
         correlations = np.nanmean(
-            [[one.result() for one in known] for known in held.values()], axis=0
+            [[one.correlation() for one in known] for known in held.values()], axis=0
         )
     mean, square = np.moveaxis(np.array(sums) / total, 1, 0)
     deviations = np.sqrt(np.maximum(square - mean**2, 0))

@@ -11,12 +11,14 @@ import numpy as np
 from tribrain.encoder.network import Encoder
 from tribrain.encoder.predict import TrainedModel
 from tribrain.features.extract import Progress
+from tribrain.moments import Moments
 from tribrain.studies.prepared import PreparedStudy
 from tribrain.studies.simulated import Simulated
+from tribrain.studies.simulated_truth import preparation
 from tribrain.training.adapt import AdaptSettings, adapt
 from tribrain.training.data import Stretch, TrainingData
 from tribrain.training.ridge import Ridge, delayed_rows, fit_ridge
-from tribrain.training.validation import Correlation, predictions
+from tribrain.training.validation import predictions
 
 WAYS = {
     "own": "trained model, own row",
@@ -133,17 +135,8 @@ class Scored:
     def _reach(self, person: str, knows: str, stretch: Stretch) -> dict[str, float]:
         """Score of one who knows the truth, and of the best linear model, in the test films."""
 
-        def prepared(values: np.ndarray) -> np.ndarray:
-            """What was done to the BOLD before it is scored: a line out, 1 Hz, the film's rows."""
-            from scipy.signal import detrend
-
-            seconds = stretch.run.origin + np.arange(stretch.first, stretch.stop)
-            places = seconds / self.study.repetition_time
-            before = np.minimum(places.astype(int), len(values) - 2)
-            part = (places - before)[:, None]
-            flat = detrend(values, axis=0)
-            return flat[before] * (1 - part) + flat[before + 1] * part
-
+        seconds = stretch.run.origin + np.arange(stretch.first, stretch.stop)
+        prepared = preparation(seconds, self.study.repetition_time)
         ceiling, linear = (
             float(
                 np.nanmean(
@@ -161,9 +154,9 @@ def _mean_r(rows: Iterable[tuple[Stretch, np.ndarray, np.ndarray]]) -> float:
     """Mean over outputs and stretches of the correlation of predicted with measured rows."""
     found = []
     for _, predicted, measured in rows:
-        one = Correlation()
+        one = Moments()
         one.add(predicted, measured)
-        found.append(np.nanmean(one.result()))
+        found.append(np.nanmean(one.correlation()))
     return float(np.mean(found))
 
 

@@ -22,6 +22,7 @@ from tribrain.encoder.network import Encoder
 from tribrain.errors import InputError, InputWarning
 from tribrain.features.backbones import pick_device
 from tribrain.files import sha256, whole_file
+from tribrain.moments import Moments
 from tribrain.studies.groups import Span
 from tribrain.studies.prepared import PreparedStudy
 from tribrain.studies.splits import describe
@@ -32,7 +33,7 @@ from tribrain.training.scaling_law import Law, fit_law, law_line
 from tribrain.training.settings import TrainingRecipe, check_together, read_recipe
 from tribrain.training.sides import MODEL, RECIPE, recipe_sides
 from tribrain.training.torchrun import torchrun_started
-from tribrain.training.validation import Correlation, mean_of_numbers, predictions
+from tribrain.training.validation import mean_of_numbers, predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,15 +197,15 @@ def score_stretches(
     device: str = "cpu",
     unseen: bool = False,
 ) -> list[Score]:
-    """Correlation of each run and group (mean over outputs), as `Correlation` finds it."""
-    held: dict[tuple[str, str, str, str], Correlation] = {}
+    """Correlation of each run and group (mean over outputs), as `Moments` finds it."""
+    held: dict[tuple[str, str, str, str], Moments] = {}
     for stretch, predicted, measured in predictions(
         encoder, data, stretches, device, unseen=unseen
     ):
         span = stretch.span
         key = (span.study, span.subject, span.run, span.group)
-        held.setdefault(key, Correlation()).add(predicted, measured)
-    return [Score(*key, mean_of_numbers(one.result())) for key, one in held.items()]
+        held.setdefault(key, Moments()).add(predicted, measured)
+    return [Score(*key, mean_of_numbers(one.correlation())) for key, one in held.items()]
 
 
 def _part(recipe: TrainingRecipe, what: str, amount: float, seed: int) -> TrainingRecipe:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tribrain.brain.response import Response
+from tribrain.brain.summaries import cortex_mask
 from tribrain.stimuli.media import iter_frames
 from tribrain.stimuli.stimulus import Stimulus
 from tribrain.viewing.figures import (
@@ -25,6 +26,7 @@ from tribrain.viewing.figures import (
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
     from tribrain.brain.atlases import Atlas
@@ -86,6 +88,7 @@ def report_page(
             ),
             f"<p><small>{_which_regions(atlas)} Dotted: the moments above.</small></p>",
         ]
+        parts += _accuracy_map(response)
     else:
         parts.append(
             f"<p>The response lies in {escape(response.space.name)}, which has no surface "
@@ -134,12 +137,65 @@ def _facts(response: Response, stimulus: Stimulus | None) -> str:
         f"{attrs['space']}",
         "Time": f"row t holds the BOLD signal at t + {attrs['lag']:g} s",
         "Unit": attrs["unit"],
-        "Accuracy": "this model carries no map of its own accuracy",
+        "Accuracy": _accuracy(response),
         "Medial wall": "left out of pictures and regions",
         "Made with": "tribrain " + provenance.get("versions", {}).get("tribrain", ""),
     }
     cells = "".join(f"<tr><th>{k}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
     return f"<table>{cells}</table>"
+
+
+def _accuracy(response: Response) -> str:
+    """How well the model predicts, in one line."""
+    accuracy = response.accuracy
+    if accuracy is None:
+        return "this model carries no map of its own accuracy"
+    values = _scored(response)
+    if not len(values):
+        return f"{_accuracy_told(accuracy)}: defined nowhere"
+    where, below = ("over cortex ", ", map below") if response.space.is_surface else ("", "")
+    low, median, high = np.percentile(values, [10, 50, 90])
+    return (
+        f"{_accuracy_told(accuracy)}: median {where}{median:.3f}, {low:.3f} to {high:.3f} in the "
+        f"middle 80 % of {len(values):,} values{below}"
+    )
+
+
+def _accuracy_told(accuracy: xr.DataArray) -> str:
+    """What the accuracy is, and whose, where it is that of the model adapted from."""
+    told = str(accuracy.attrs.get("long_name", "accuracy")).removeprefix("accuracy: ")
+    base = accuracy.attrs.get("adapted_from")
+    return f"{told}, of {base} before it was adapted" if base else told
+
+
+def _scored(response: Response) -> np.ndarray:
+    """Accuracies that are defined; on a surface, of the cortex."""
+    assert response.accuracy is not None
+    values, mask = response.accuracy.values, cortex_mask(response.space)
+    if response.space.is_surface:
+        mask[response.space.cortex.stop :] = False
+    return values[mask & np.isfinite(values)]
+
+
+def _accuracy_map(response: Response) -> list[str]:
+    """The accuracy on the surface; nothing where it is not known."""
+    accuracy = response.accuracy
+    values = _scored(response) if accuracy is not None else np.empty(0)
+    if accuracy is None or not len(values):
+        return []
+    limit = float(np.percentile(np.abs(values), 99.5)) or 1.0
+    shown = np.nan_to_num(accuracy.values)
+    unit = str(accuracy.attrs.get("measure", "accuracy"))
+    return [
+        "<h2>Accuracy of the model</h2>",
+        image_tag(
+            surface_figure(shown, response.space, limit), "accuracy on the cortex", "accuracy"
+        ),
+        image_tag(colour_scale(limit, unit), "colour scale of the accuracy"),
+        f"<p><small>{escape(_accuracy_told(accuracy))}. Where it is low, the predicted response "
+        "says little, however strong it is. Where it is not defined, and under a tenth of the "
+        "scale's end, the folding of the cortex alone is shown.</small></p>",
+    ]
 
 
 def _moments(response: Response, stimulus: Stimulus | None, moments: Sequence[int]) -> list[str]:

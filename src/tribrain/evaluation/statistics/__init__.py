@@ -1,0 +1,1 @@
+"""Statistics of predictions: nulls, sign flips, spins, corrections and bootstraps."""
