@@ -316,11 +316,8 @@ def _add_maps(
         row |= {"ceiling": both.mean_ceiling, "normalised": both.mean_normalised}
         row["left_out"] = both.left_out
         found.maps[f"{name}/normalised"] = both.normalised.astype(np.float32)
-        kept = (
-            "ceiling, unseen"
-            if ceilings.unseen is not ceilings.own and scored.way.unseen
-            else ("ceiling")
-        )
+        apart = scored.way.unseen and ceilings.unseen is not ceilings.own
+        kept = "ceiling, unseen" if apart else "ceiling"
         found.maps.setdefault(kept, np.where(about.mask, ceiling, np.nan).astype(np.float32))
     if name == PEOPLE:  # a reference: other people's BOLD of the same film is no null
         return

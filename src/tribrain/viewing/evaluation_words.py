@@ -27,9 +27,9 @@ def words(evaluation: Evaluation) -> str:
         ("Interval", "95 %, over people and blocks of time."),
         ("Nuisance floor", f"what is predicted without any model ({floor}), on the same rows. What "
          "a way scores beyond it is what it adds. A dash: there was nothing to work it out from."),
-        ("Ceiling", f"{ceiling_words(told)}. A ceiling is an estimate, and one of what people share is none for what "
-         "is fitted to the person. The mean of the other people (way “people”) is a "
-         "reference and no bound."),
+        ("Ceiling", f"{ceiling_words(told)}. A ceiling is an estimate, and one of what people "
+         "share is none for what is fitted to the person. The mean of the other people (way "
+         "“people”) is a reference and no bound."),
         ("r / ceiling", f"mean over the outputs whose ceiling is {least:g} or more. How many were "
          "left out stands beside it; in those r itself still counts."),
         ("R_group", "r of the mean over people of what a way predicts with the mean of all "
