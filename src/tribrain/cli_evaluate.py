@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -111,7 +112,6 @@ def evaluate(
     from tribrain.evaluation.evaluation_files import check_target
     from tribrain.viewing.evaluation_report import write_evaluation
     from tribrain.viewing.predict_files import versions
-    from tribrain.viewing.progress import progress_lines
 
     drawn: dict[str, Any] = {
         "permutations": permutations, "draws": draws, "seed": seed, "controls": controls,
@@ -126,13 +126,8 @@ def evaluate(
             )
         folder = out or Path(f"{_stem(bold)}_evaluation")
         check_target(folder, overwrite=overwrite)
-        from tribrain.evaluation.array_files import read_arrays
-        from tribrain.evaluation.arrays import evaluate_arrays
-
-        given = read_arrays(features, bold, tr, feature_rate, runs, groups, nuisance, space)
-
-        with progress_lines() as progress:
-            found = evaluate_arrays(**given, **drawn, folds=folds, progress=progress)
+        files = (features, bold, tr, feature_rate, runs, groups, nuisance, space)
+        found = _evaluate_arrays(files, folds=folds, **drawn)
     else:
         if study is None:
             raise InputError("a model is evaluated on a STUDY: a folder that was prepared")
@@ -141,25 +136,9 @@ def evaluate(
         kept = chosen_cache(cache, no_cache)
         folder = out or Path(f"{_stem(model)}_{_stem(str(study))}_evaluation")
         check_target(folder, overwrite=overwrite)
-        from tribrain.encoder.models import load_model
-        from tribrain.evaluation.evaluate import evaluate_model
-        from tribrain.studies.prepared import open_prepared
-
-        opened = open_prepared(study)
-        loaded = load_model(model, backbones=backbones, device=device, cache=kept)
-        with progress_lines() as progress:
-            found = evaluate_model(
-                loaded,
-                opened,
-                place=model,
-                studies=[open_prepared(one) for one in other_study or ()],
-                side=side,
-                attribution=attribution,
-                work=folder / _WORK,
-                said=typer.echo,
-                progress=progress,
-                **drawn,
-            )
+        reading = {"backbones": backbones, "device": device, "cache": kept}
+        drawn |= {"side": side, "attribution": attribution, "work": folder / _WORK}
+        found = _evaluate_model(model, study, other_study or (), reading, drawn)
     write_evaluation(found, folder, overwrite=overwrite)
     shutil.rmtree(folder / _WORK, ignore_errors=True)
     _print(found)
@@ -168,6 +147,39 @@ def evaluate(
 
         typer.echo(f"accuracy map written to {attach_accuracy(model, _accuracy(found))}")
     typer.echo(f"written to {folder}; open {folder / 'report.html'} to look")
+
+
+def _evaluate_arrays(files: tuple[Any, ...], **how: Any) -> Evaluation:
+    from tribrain.evaluation.array_files import read_arrays
+    from tribrain.evaluation.arrays import evaluate_arrays
+    from tribrain.viewing.progress import progress_lines
+
+    given = read_arrays(*files)
+    with progress_lines() as progress:
+        return evaluate_arrays(**given, **how, progress=progress)
+
+
+def _evaluate_model(
+    place: str, study: Path, others: Sequence[Path], reading: dict[str, Any], how: dict[str, Any]
+) -> Evaluation:
+    """Evaluate the model at a place, which `reading` says how to load."""
+    from tribrain.encoder.models import load_model
+    from tribrain.evaluation.evaluate import evaluate_model
+    from tribrain.studies.prepared import open_prepared
+    from tribrain.viewing.progress import progress_lines
+
+    opened = open_prepared(study)
+    loaded = load_model(place, **reading)
+    with progress_lines() as progress:
+        return evaluate_model(
+            loaded,
+            opened,
+            place=place,
+            studies=[open_prepared(one) for one in others],
+            said=typer.echo,
+            progress=progress,
+            **how,
+        )
 
 
 def _check_attach(model: str, side: str | None) -> None:

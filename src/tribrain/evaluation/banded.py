@@ -24,7 +24,7 @@ from tribrain.evaluation.banded_solvers import (
 from tribrain.evaluation.bands import band_slices, delayed_bands
 from tribrain.evaluation.folds import FOLDS, GAP, inner_folds
 from tribrain.evaluation.ridge_paths import FLAT
-from tribrain.evaluation.ridge_solvers import BATCH, SCORINGS, checked_penalties
+from tribrain.evaluation.ridge_solvers import BATCH, SCORINGS, centred_product, checked_penalties
 from tribrain.evaluation.ridges import Labels, checked_rows
 
 PENALTIES = tuple(float(p) for p in 10.0 ** np.arange(-3, 4, 0.75))
@@ -80,12 +80,16 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
         slices = band_slices(self.bands, x.shape[1])
         delayed, columns = delayed_bands(x, slices, self.delays, runs)
         scale = _band_scale(delayed, np.flatnonzero(counts), columns)
+        # Scaling rounds: of columns far from 0 it would leave less of what varies.
+        centre = delayed[counts].mean(axis=0, dtype=np.float64).astype(delayed.dtype)
+        delayed -= centre
         delayed *= scale
         wide = y.reshape(len(y), -1)
         folds = inner_folds(len(x), groups, runs, counts, self.folds, self.gap)
         found = self._search(delayed, wide, columns, counts, folds)
         self.coef_ = found.coef * scale[:, None].astype(found.coef.dtype)
-        self.intercept_ = found.intercept
+        self._centre = centre.astype(self.coef_.dtype)
+        self.intercept_ = found.intercept - centre.astype(float) @ self.coef_.astype(float)
         self.band_weights_ = found.weights
         self.penalty_ = found.penalties / counts.sum()
         with np.errstate(divide="ignore"):
@@ -104,7 +108,7 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
             A label for each row, as in `fit`.
         """
         delayed, _ = self._delayed(X, runs)
-        found = delayed @ self.coef_ + self.intercept_.astype(self.coef_.dtype)
+        found = centred_product(delayed, self.coef_, self._centre, self.intercept_)
         return found[:, 0] if self._narrow else found
 
     def predict_bands(self, X: Any, *, runs: Labels = None) -> np.ndarray:
@@ -116,12 +120,12 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
         runs : sequence (n,), optional
         """
         delayed, columns = self._delayed(X, runs)
+        delayed = delayed.astype(self.coef_.dtype, copy=False)
         return np.stack([delayed[:, band] @ self.coef_[band] for band in columns])
 
     def _delayed(self, x: Any, runs: Labels) -> tuple[np.ndarray, list[slice]]:
         check_is_fitted(self)
         checked = validate_data(self, x, dtype=(np.float64, np.float32), reset=False)
-        checked = checked.astype(self.coef_.dtype, copy=False)
         return delayed_bands(checked, self._slices, self.delays, runs)
 
     def _candidates(self, bands: int) -> np.ndarray:

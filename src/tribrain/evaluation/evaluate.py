@@ -34,7 +34,14 @@ from tribrain.evaluation.tables import (
     tabulate,
 )
 from tribrain.evaluation.tested import member_splits, spans_to_test
-from tribrain.evaluation.ways import CEILINGS, TEXTBOOK, Model, find_ceilings, model_key
+from tribrain.evaluation.ways import (
+    CEILINGS,
+    TEXTBOOK,
+    Model,
+    check_ceiling,
+    find_ceilings,
+    model_key,
+)
 from tribrain.features.extract import Progress
 from tribrain.studies.prepared import PreparedStudy
 from tribrain.studies.simulated import Simulated
@@ -142,6 +149,7 @@ def evaluate_model(
             seed=seed,
             progress=progress,
         )
+        check_ceiling(ceiling, job.scorer, shared=job.shared, truth=truth)
         if said is not None:
             said(f"{len(job.parts)} spans of {len(job.scorer.cells)} stimuli are scored")
         ways, floors = job.predict()

@@ -44,9 +44,29 @@ class Retrieval:
     outputs: int
 
 
+class Stacked:
+    """Arrays one under the other, of which only the outputs that are read are joined.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray (rows, V)
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self.parts = list(parts)
+        self.shape = sum(len(part) for part in self.parts), *self.parts[0].shape[1:]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def outputs(self, columns: np.ndarray) -> np.ndarray:
+        """Some outputs (rows, len(columns)) of all rows."""
+        return np.concatenate([part[:, columns] for part in self.parts])
+
+
 def retrieval(
-    predicted: np.ndarray,
-    measured: np.ndarray,
+    predicted: np.ndarray | Stacked,
+    measured: np.ndarray | Stacked,
     length: int = 10,
     step: int | None = None,
     top: Sequence[int] = (1, 5),
@@ -64,7 +84,7 @@ def retrieval(
 
     Parameters
     ----------
-    predicted, measured : ndarray (rows, V)
+    predicted, measured : ndarray (rows, V), or Stacked
     length : int
         Rows of a window.
     step : int, optional
@@ -92,24 +112,27 @@ def retrieval(
         If shapes do not fit, or fewer than two windows that do not overlap are left.
     """
     step = length if step is None else step
-    if predicted.ndim != 2 or predicted.shape != measured.shape:
+    x, y = (
+        values if isinstance(values, Stacked) else Stacked([values])
+        for values in (predicted, measured)
+    )
+    if len(x.shape) != 2 or x.shape != y.shape:
         raise InputError(
-            f"predicted {predicted.shape} and measured {measured.shape}; (rows, outputs) of both "
-            "fits"
+            f"predicted {x.shape} and measured {y.shape}; (rows, outputs) of both fits"
         )
     if length < 1 or step < 1 or not top or min(top) < 1:
         raise InputError(f"length {length}, step {step}, top {tuple(top)}; 1 or more each fits")
-    columns = np.arange(predicted.shape[1]) if outputs is None else _chosen(outputs, predicted)
-    present, columns, scales = _usable(predicted, measured, columns, standardise)
+    columns = np.arange(x.shape[1]) if outputs is None else _chosen(outputs, x)
+    present, columns, scales = _usable(x, y, columns, standardise)
     starts = _starts(present, length, step, runs)
     distractor = np.abs(starts[:, None] - starts) >= length
     if len(starts) < 2 or not distractor.any(axis=1).all() or not len(columns):
         raise InputError(
             f"{len(starts)} windows of {length} rows and {len(columns)} outputs are left of "
-            f"{len(predicted)} rows; each needs another one that it does not overlap: take "
+            f"{len(x)} rows; each needs another one that it does not overlap: take "
             "shorter windows or more rows"
         )
-    alike = _similarity(predicted, measured, starts, length, columns, scales, device)
+    alike = _similarity(x, y, starts, length, columns, scales, device)
     right = alike.diagonal()[:, None]
     better = ((alike > right + _EQUAL) & distractor).sum(axis=1)
     tied = ((np.abs(alike - right) <= _EQUAL) & distractor).sum(axis=1)
@@ -124,7 +147,7 @@ def retrieval(
     )
 
 
-def _chosen(outputs: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _chosen(outputs: np.ndarray, values: Stacked) -> np.ndarray:
     outputs = np.asarray(outputs)
     if outputs.dtype != bool or outputs.shape != values.shape[1:]:
         raise InputError(
@@ -135,18 +158,18 @@ def _chosen(outputs: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _usable(
-    predicted: np.ndarray, measured: np.ndarray, columns: np.ndarray, standardise: bool
+    predicted: Stacked, measured: Stacked, columns: np.ndarray, standardise: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows that were measured, outputs that count, and (4, outputs): both means and deviations."""
     wide = max(1, _BLOCK // max(1, len(predicted)))
     blocks = [columns[first : first + wide] for first in range(0, len(columns), wide)]
     present = np.zeros(len(predicted), bool)
     for block in blocks:
-        missing = np.isnan(predicted[:, block]) | np.isnan(measured[:, block])
+        missing = np.isnan(predicted.outputs(block)) | np.isnan(measured.outputs(block))
         present |= ~missing.all(axis=1)
     scales, kept = [], []
     for block in blocks if present.any() else []:
-        parts = [part[:, block][present].astype(float) for part in (predicted, measured)]
+        parts = [one.outputs(block)[present].astype(float) for one in (predicted, measured)]
         if standardise:
             means, deviations = ([f(part, axis=0) for part in parts] for f in (np.mean, np.std))
         else:
@@ -179,8 +202,8 @@ def _starts(present: np.ndarray, length: int, step: int, runs: np.ndarray | None
 
 
 def _similarity(
-    predicted: np.ndarray,
-    measured: np.ndarray,
+    predicted: Stacked,
+    measured: Stacked,
     starts: np.ndarray,
     length: int,
     columns: np.ndarray,
@@ -199,7 +222,7 @@ def _similarity(
         moved = []
         for number, values in enumerate((predicted, measured)):
             mean, deviation = scales[number, part], scales[2 + number, part]
-            block = (values[:, columns[part]].astype(float) - mean) / deviation
+            block = (values.outputs(columns[part]).astype(float) - mean) / deviation
             windows = block[rows].reshape(count, -1)
             sums[number] += windows.sum(axis=1)
             squares[number] += np.einsum("ij,ij->i", windows, windows)

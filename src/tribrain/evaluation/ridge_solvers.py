@@ -196,6 +196,33 @@ def ridge_weights(
     return weights, intercept
 
 
+def centred_product(
+    x: np.ndarray, weights: np.ndarray, centre: np.ndarray, intercept: np.ndarray
+) -> np.ndarray:
+    """x @ weights + intercept, of columns that may lie far from 0.
+
+    In single precision a product of large columns leaves few digits of what varies in them: their
+    centre is taken off before, and what that would have added is added in double precision.
+
+    Parameters
+    ----------
+    x : ndarray (n, columns)
+    weights : ndarray (columns, outputs)
+    centre : ndarray (columns,)
+        Near the means of the columns, in the type of the weights.
+    intercept : ndarray (outputs,)
+        float64.
+
+    Returns
+    -------
+    ndarray (n, outputs)
+        In the type of the weights.
+    """
+    offset = intercept + centre.astype(np.float64) @ weights.astype(np.float64)
+    centred = (x - centre.astype(x.dtype)).astype(weights.dtype, copy=False)
+    return np.asarray(centred @ weights + offset.astype(weights.dtype))
+
+
 def checked_penalties(penalties: Sequence[float] | np.ndarray) -> np.ndarray:
     """Penalties as an array.
 

@@ -31,6 +31,7 @@ from tribrain.evaluation.ridge_solvers import (
     BATCH,
     PENALTIES,
     best_penalties,
+    centred_product,
     checked_penalties,
     mean_score,
     ridge_weights,
@@ -102,8 +103,7 @@ class _Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         x = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        design = self._design(x, runs).astype(self.coef_.dtype, copy=False)
-        found = design @ self.coef_ + self.intercept_.astype(self.coef_.dtype)
+        found = centred_product(self._design(x, runs), self.coef_, self._centre, self.intercept_)
         return found[:, 0] if self._narrow else found
 
     def _how(self) -> dict[str, Any]:
@@ -127,6 +127,7 @@ class _Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.coef_, self.intercept_ = ridge_weights(
             design, y, np.flatnonzero(used), self.penalty_, scale=scale, **self._how()
         )
+        self._centre = design[used].mean(axis=0, dtype=np.float64).astype(self.coef_.dtype)
 
 
 class FIRRidge(_Ridge):
@@ -255,7 +256,8 @@ class HRFRidge(_Ridge):
             convolve(x[start:stop].T, 1 / self.repetition_time, stop - start, self.response).T
             for start, stop in run_bounds(runs, len(x))
         ]
-        return np.concatenate(parts).astype(x.dtype, copy=False)
+        # In double precision as they are: rounded before their mean is off, they lose digits.
+        return np.concatenate(parts)
 
 
 class ScaledRidge(_Ridge):

@@ -17,7 +17,7 @@ import numpy as np
 
 from tribrain.errors import InputError
 from tribrain.evaluation.ceilings import split_half
-from tribrain.evaluation.retrieval import Retrieval, retrieval
+from tribrain.evaluation.retrieval import Retrieval, Stacked, retrieval
 from tribrain.evaluation.rows import Part, Zscores, by_cell, by_person, mean_of_repeats
 from tribrain.evaluation.scores import mean_over, score
 from tribrain.evaluation.work import Work
@@ -229,6 +229,12 @@ class Scorer:
                 sums.add(mean_of_repeats(there))
         return sums.mean() if some else None
 
+    def has_repeats(self) -> bool:
+        """Whether anybody was shown a cell several times."""
+        return any(
+            len(own) > 1 for parts in self.cells.values() for own in by_person(parts).values()
+        )
+
     def repeats(self, draws: int, seed: int) -> dict[int, np.ndarray]:
         """Ceiling (V,) of each part of a cell that a person was shown several times."""
         found: dict[int, np.ndarray] = {}
@@ -328,11 +334,13 @@ def _retrieved(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]], mask: np.ndarray, window: int
 ) -> Retrieval | None:
     """Windows of a person found among all of theirs; None where there are too few."""
-    predicted, measured = (np.concatenate(part) for part in zip(*pairs, strict=True))
     runs = np.concatenate([np.full(len(x), number) for number, (x, _) in enumerate(pairs)])
-    there = mask & np.isfinite(predicted).all(axis=0) & np.isfinite(measured).any(axis=0)
+    predicted, measured = zip(*pairs, strict=True)
+    whole = np.all([np.isfinite(part).all(axis=0) for part in predicted], axis=0)
+    some = np.any([np.isfinite(part).any(axis=0) for part in measured], axis=0)
+    rows = Stacked(predicted), Stacked(measured)
     try:
-        return retrieval(predicted, measured, window, outputs=there, runs=runs)
+        return retrieval(*rows, window, outputs=mask & whole & some, runs=runs)
     except InputError:
         return None
 

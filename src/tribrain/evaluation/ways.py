@@ -108,6 +108,33 @@ def _textbook_rows(model: TextbookModel, data: TrainingData, stretch: Stretch) -
     return np.asarray(response.data.values[:n], np.float32)
 
 
+def check_ceiling(
+    kind: str, scorer: Scorer, *, shared: bool = False, truth: Simulated | None = None
+) -> None:
+    """Refuse a ceiling that these data do not have, which takes no prediction to know.
+
+    Parameters
+    ----------
+    kind, scorer, shared, truth
+        As in `find_ceilings`.
+
+    Raises
+    ------
+    InputError
+    """
+    if kind not in CEILINGS:
+        raise InputError(f"ceiling {kind!r} is unknown; known: {', '.join(CEILINGS)}")
+    if kind == "analytic" and truth is None:
+        raise InputError(
+            "an analytic ceiling needs the truth of a simulated study, which a prepared study does "
+            "not hold; evaluate_model(truth=...) in Python takes it"
+        )
+    if kind == "repeats" and not scorer.has_repeats():
+        raise InputError("nobody was shown the same twice; --ceiling shared or none fits")
+    if kind in ("shared", "people") and not shared:
+        raise InputError("nobody was shown what another person was; --ceiling none fits")
+
+
 def find_ceilings(
     kind: str,
     scorer: Scorer,
@@ -140,16 +167,12 @@ def find_ceilings(
     InputError
         An unknown kind, or one that these data do not have.
     """
-    if kind not in CEILINGS:
-        raise InputError(f"ceiling {kind!r} is unknown; known: {', '.join(CEILINGS)}")
+    check_ceiling(kind, scorer, shared=shared, truth=truth)
     both = scorer.shared_ceilings(draws, seed) if shared and kind != "none" else None
     group, of_one = (None, None) if both is None else both
-    if kind == "analytic" and (truth is None or study is None or stretches is None):
-        raise InputError(
-            "an analytic ceiling needs the truth of a simulated study, which a prepared study does "
-            "not hold; evaluate_model(truth=...) in Python takes it"
-        )
-    if kind in ("auto", "analytic") and truth is not None and study is not None and stretches:
+    if kind in ("auto", "analytic") and truth is not None:
+        assert study is not None
+        assert stretches is not None
         return _analytic(scorer, stretches, study, truth)
     if kind in ("auto", "repeats"):
         found = scorer.repeats(draws, seed)
@@ -159,8 +182,6 @@ def find_ceilings(
                 "one showing: all that repeats in the person"
             )
             return Ceilings(said, found, found, group)
-        if kind == "repeats":
-            raise InputError("nobody was shown the same twice; --ceiling shared or none fits")
     if kind in ("auto", "shared") and of_one is not None:
         found = {p.number: of_one for p in scorer.parts if scorer.people_of(p.cell) > 1}
         said = (
@@ -169,7 +190,7 @@ def find_ceilings(
             "it"
         )
         return Ceilings(said, found, found, group)
-    if kind == "people" and shared:
+    if kind == "people":
         found = {
             part.number: scorer.correlation("people", part)
             for part in scorer.parts
@@ -180,8 +201,10 @@ def find_ceilings(
             "reference and no bound, as the others are noisy themselves"
         )
         return Ceilings(said, found, found, group)
-    if kind in ("shared", "people"):
-        raise InputError("nobody was shown what another person was; --ceiling none fits")
+    if kind == "shared":
+        raise InputError(
+            "nothing varies in what several people were shown; --ceiling people or none fits"
+        )
     return Ceilings("none")
 
 
