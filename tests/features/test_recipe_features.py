@@ -105,7 +105,7 @@ def long_film(tmp_path_factory):
     return film, sound_file, words, transcript, text
 
 
-@pytest.mark.parametrize("depths", [BASE, MINI])
+@pytest.mark.parametrize("depths", [BASE, pytest.param(MINI, marks=pytest.mark.slow)])
 def test_long_film_equals_the_literal_recipe(long_film, backbones, depths):
     film, _, words, transcript, text = long_film
     with pytest.warns(tribrain.InputWarning, match="words start after"):

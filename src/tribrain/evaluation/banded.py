@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -33,7 +34,7 @@ SOLVERS = ("sums", "himalaya")
 BACKENDS = ("numpy", "torch", "torch_cuda")
 
 
-class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
     """What the two estimators share: all but the weights that are tried."""
 
     bands: Sequence[int] | None
@@ -128,9 +129,9 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
         checked = validate_data(self, x, dtype=(np.float64, np.float32), reset=False)
         return delayed_bands(checked, self._slices, self.delays, runs)
 
+    @abstractmethod
     def _candidates(self, bands: int) -> np.ndarray:
         """Weights (candidates, bands) to try; each adds up to 1."""
-        raise NotImplementedError
 
     def _search(
         self,

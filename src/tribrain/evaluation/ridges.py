@@ -16,6 +16,7 @@ Columns are centred on the rows fitted to. Fitted weights are kept as himalaya h
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -41,7 +42,7 @@ from tribrain.evaluation.ridge_solvers import (
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-class _Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class _Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
     """What the ridges here share: a design of X, and a penalty chosen by inner folds."""
 
     penalties: Sequence[float]
@@ -53,8 +54,9 @@ class _Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     relative: bool
     batch: int
 
+    @abstractmethod
     def _design(self, x: np.ndarray, runs: Labels) -> np.ndarray:
-        raise NotImplementedError
+        """Columns of the ridge, float32 or float64."""
 
     def fit(
         self,
